@@ -1,0 +1,156 @@
+"""Audio as it arrives: offsets checked, holes found, bytes kept until they are scored.
+
+Receiving a chunk costs an offset check and an append. Conversion to 16 kHz happens once per tick
+for all that came, not once per chunk.
+"""
+
+from collections import deque
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+import numpy as np
+
+from asrd.audio import NO_SAMPLES, Converter, PcmFormat, Samples
+from asrd.errors import ErrorCode, ProtocolError
+
+
+class MarkKind(Enum):
+    """Why the audio is cut at a mark."""
+
+    FLUSH = auto()
+    CLOSE = auto()
+    HOLE = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A place between two chunks. `offset` is where audio stops, `resume` where it goes on."""
+
+    kind: MarkKind
+    offset: int
+    resume: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Converted audio that begins at `position`; `mark` stands right behind it, if any."""
+
+    position: int
+    samples: Samples
+    mark: Mark | None
+
+
+class Intake:
+    """The unconverted audio of one stream. Offsets are samples per channel at its own rate.
+
+    `expected` is the offset of the next chunk, `taken` where the unconverted audio begins;
+    `waiting` samples are unconverted, `received` is all that ever came.
+    """
+
+    def __init__(self, pcm_format: PcmFormat, start_offset: int) -> None:
+        self._format = pcm_format
+        self._queue: deque[bytes | Mark] = deque()
+        self._converter = Converter(pcm_format, start_offset)
+        self.expected = start_offset
+        self.taken = start_offset
+        self.received = 0
+        self.waiting = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to take."""
+        return not self._queue
+
+    def receive(self, data: bytes, offset: int | None) -> tuple[int, int] | None:
+        """Take a chunk in; whatever came before is trimmed off it.
+
+        Returns:
+            The hole [start, end) that lies before the chunk, or None.
+
+        Raises:
+            ProtocolError: the chunk does not hold whole samples.
+        """
+        frame_bytes = self._format.frame_bytes
+        if len(data) % frame_bytes:
+            raise ProtocolError(
+                ErrorCode.INVALID_MESSAGE,
+                f"audio of {len(data)} bytes does not hold whole samples of {frame_bytes} bytes",
+            )
+        hole = None
+        if offset is not None and offset != self.expected:
+            if offset > self.expected:
+                hole = (self.expected, offset)
+                self.skip_to(offset)
+            else:
+                data = data[(self.expected - offset) * frame_bytes :]
+        if data:
+            self._queue.append(data)
+            frames = len(data) // frame_bytes
+            self.expected += frames
+            self.received += frames
+            self.waiting += frames
+        return hole
+
+    def skip_to(self, offset: int) -> None:
+        """Leave a hole up to `offset`."""
+        self._queue.append(Mark(kind=MarkKind.HOLE, offset=self.expected, resume=offset))
+        self.expected = offset
+
+    def mark(self, kind: MarkKind) -> None:
+        """Ask for a cut behind all that came so far."""
+        self._queue.append(Mark(kind=kind, offset=self.expected, resume=self.expected))
+
+    def drop_oldest(self, frames: int) -> tuple[int, int]:
+        """Forget at least `frames` of the oldest audio that waits, leaving a hole.
+
+        Flushes inside it stay, and are answered where the audio goes on. Returns the span
+        dropped, empty where no audio waits.
+        """
+        target = max(0, self.waiting - frames)
+        start = position = self.taken
+        kept: list[Mark] = []
+        while self.waiting > target:
+            item = self._queue.popleft()
+            if isinstance(item, bytes):
+                count = len(item) // self._format.frame_bytes
+                position += count
+                self.waiting -= count
+            elif item.kind is MarkKind.HOLE:
+                start = item.resume if start == position else start
+                position = item.resume
+            else:
+                kept.append(item)
+        self._queue.extendleft(replace(mark, resume=position) for mark in reversed(kept))
+        self._queue.appendleft(Mark(kind=MarkKind.HOLE, offset=self.taken, resume=position))
+        return start, position
+
+    def take(self, max_samples: int) -> Batch:
+        """Convert what waits, up to the next mark and about `max_samples` of its own rate."""
+        limit = max_samples * self._format.frame_bytes
+        chunks: list[bytes] = []
+        mark = None
+        while self._queue and limit > 0 and mark is None:
+            item = self._queue.popleft()
+            if isinstance(item, Mark):
+                mark = item
+            elif len(item) > limit:
+                self._queue.appendleft(item[limit:])
+                chunks.append(item[:limit])
+                limit = 0
+            else:
+                chunks.append(item)
+                limit -= len(item)
+        return self._convert(chunks[0] if len(chunks) == 1 else b"".join(chunks), mark)
+
+    def _convert(self, pcm: bytes, mark: Mark | None) -> Batch:
+        position = self._converter.position
+        samples = self._converter.convert(pcm) if pcm else NO_SAMPLES
+        frames = len(pcm) // self._format.frame_bytes
+        self.taken += frames
+        self.waiting -= frames
+        if mark is not None:
+            rest = self._converter.finish()
+            samples = np.concatenate([samples, rest]) if len(rest) else samples
+            self._converter.start_at(mark.resume)
+            self.taken = mark.resume
+        return Batch(position=position, samples=samples, mark=mark)

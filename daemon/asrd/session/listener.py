@@ -1,0 +1,138 @@
+"""From audio to utterances: what a stream does before any model reads it.
+
+receive ─► Intake ─► take_unscored ─► (voice activity) ─► scored ─► Endpointer ─► what was heard
+             └► HeldAudio ─► audio
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from asrd.audio import NO_SAMPLES, SAMPLE_RATE, PcmFormat, Samples
+from asrd.session.endpoint import (
+    WINDOW_SAMPLES,
+    Endpointer,
+    EndpointRule,
+    SpeechBegan,
+    Utterance,
+)
+from asrd.session.gate import EnergyGate
+from asrd.session.held import HeldAudio
+from asrd.session.intake import Intake, Mark
+
+BATCH_WINDOWS = 32
+"""Windows scored in one round trip per stream: a file at full speed delays nobody by more."""
+
+Heard = SpeechBegan | Utterance | Mark
+"""In the order of the audio. A mark comes behind the utterance that it ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unscored:
+    """Windows for the voice-activity model, shape (n, 512); `is_fresh` where audio jumped."""
+
+    windows: npt.NDArray[np.float32]
+    is_fresh: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scoring:
+    """Windows on their way to the voice-activity model and back; the first `silent` stay here."""
+
+    powers: npt.NDArray[np.float32]
+    silent: int
+    end: int
+    mark: Mark | None
+
+
+class Listener:
+    """Finds the speech in one stream. Positions are samples on its 16 kHz clock."""
+
+    def __init__(self, pcm_format: PcmFormat, rule: EndpointRule, start_offset: int) -> None:
+        self._format = pcm_format
+        self.intake = Intake(pcm_format, start_offset)
+        self.endpointer = Endpointer(rule, pcm_format.to_16k(start_offset))
+        self._gate = EnergyGate()
+        self._held = HeldAudio()
+        self._rest = NO_SAMPLES  # of the last batch, less than a window
+        self._is_fresh = True
+        self._scoring: _Scoring | None = None
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `take_unscored` could do anything now."""
+        return self._scoring is None and not self.intake.is_empty
+
+    def take_unscored(self) -> tuple[list[Heard], Unscored | None]:
+        """Look at what came in: what was heard without a model, and windows that need one.
+
+        At most `BATCH_WINDOWS` windows are handed out, and no more before `scored` is called for
+        them. Silence that nobody waits for is judged here.
+        """
+        heard: list[Heard] = []
+        while self.has_work:
+            scoring, windows = self._cut_windows()
+            silent = scoring.silent
+            is_fresh = self._is_fresh or silent > 0
+            if silent < len(windows):
+                self._scoring = scoring
+                self._is_fresh = False
+                return heard, Unscored(windows=windows[silent:], is_fresh=is_fresh)
+            self._is_fresh = is_fresh
+            heard += self._judge(scoring, np.zeros(silent, np.float32))
+        return heard, None
+
+    def scored(self, probabilities: npt.NDArray[np.float32]) -> list[Heard]:
+        """What is heard, given the speech probability of each window handed out, in order."""
+        scoring, self._scoring = self._scoring, None
+        if scoring is None:
+            return []
+        silence = np.zeros(scoring.silent, np.float32)
+        return self._judge(scoring, np.concatenate([silence, probabilities]))
+
+    def audio(self, start: int, end: int) -> Samples:
+        """The samples between two positions."""
+        return self._held.cut(start, end)
+
+    def forget_before(self, position: int) -> None:
+        """Let go of audio that nothing needs any more."""
+        self._held.forget_before(position)
+
+    def _cut_windows(self) -> tuple[_Scoring, npt.NDArray[np.float32]]:
+        own_samples = BATCH_WINDOWS * WINDOW_SAMPLES * self._format.sample_rate // SAMPLE_RATE
+        batch = self.intake.take(own_samples)
+        self._held.append(batch.position, batch.samples)
+        samples = np.concatenate([self._rest, batch.samples])
+        end = batch.position + len(batch.samples)
+        if batch.mark is not None:  # the last window is filled up with silence
+            samples = np.pad(samples, (0, -len(samples) % WINDOW_SAMPLES))
+        whole = len(samples) // WINDOW_SAMPLES
+        self._rest = samples[whole * WINDOW_SAMPLES :]
+        windows = samples[: whole * WINDOW_SAMPLES].reshape(whole, WINDOW_SAMPLES)
+        powers = np.einsum("ij,ij->i", windows, windows) / np.float32(WINDOW_SAMPLES)
+        silent = self._gate.count_silent(powers, is_listening=self.endpointer.is_listening)
+        return _Scoring(powers=powers, silent=silent, end=end, mark=batch.mark), windows
+
+    def _judge(self, scoring: _Scoring, probabilities: npt.NDArray[np.float32]) -> list[Heard]:
+        heard: list[Heard] = []
+        for probability, power in zip(probabilities.tolist(), scoring.powers.tolist(), strict=True):
+            event = self.endpointer.push(probability, power)
+            if event is not None:
+                heard.append(event)
+        if scoring.mark is not None:
+            utterance = self.endpointer.cut(scoring.end)
+            if utterance is not None:
+                heard.append(utterance)
+            heard = [_within(event, scoring.end) for event in heard]
+            heard.append(scoring.mark)
+            self.endpointer.restart(self._format.to_16k(scoring.mark.resume))
+            self._is_fresh = True
+        return heard
+
+
+def _within(event: Heard, end: int) -> Heard:
+    """An utterance found in a window that was filled up may reach past the audio."""
+    if isinstance(event, Utterance) and event.end > end:
+        return replace(event, end=end, speech_end=min(event.speech_end, end))
+    return event
