@@ -1,0 +1,1 @@
+"""Who decodes next, and how many at a time; pure."""
