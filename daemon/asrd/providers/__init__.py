@@ -1,0 +1,1 @@
+"""Plugins, loaded models, and the child processes they live in."""

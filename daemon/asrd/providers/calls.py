@@ -1,0 +1,122 @@
+"""What the core and a worker say to each other: typed structs in the frames of `asrd.framing`.
+
+One call is under way at a time; the answer bears its id. A worker that answers with `Failed` goes
+on; a worker that cannot go on ends, and the core sees the end of its socket.
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from asrd.config import Setting
+from asrd.framing import HEADER
+from asrd.providers.spec import Task
+from asrd.transcript import Hypothesis
+
+MAX_CALL_BYTES = 64 * 2**20
+"""A batch of long windows; far above what is ever sent."""
+
+
+class Call(Struct, frozen=True, kw_only=True, tag_field="call"):
+    """Something asked of a worker."""
+
+    id: int
+
+
+class LoadModel(Call, frozen=True, kw_only=True, tag="load_model"):
+    """Load a model through the plugin (an import path) that brings `provider`, and warm it."""
+
+    plugin: str
+    provider: str
+    model: str
+    settings: dict[str, Setting]
+
+
+class LoadVoiceActivity(Call, frozen=True, kw_only=True, tag="load_voice_activity"):
+    """Load the voice-activity model."""
+
+
+class Decode(Call, frozen=True, kw_only=True, tag="decode"):
+    """Decode one window: mono float32 at 16 kHz, native byte order."""
+
+    audio: bytes
+    language: str | None
+    task: Task
+    words: bool
+    prompt: str | None
+    is_partial: bool
+
+
+class ScoredStream(Struct, frozen=True, kw_only=True):
+    """Windows of 512 float32 samples of one stream; `is_fresh` forgets what came before."""
+
+    stream: int
+    is_fresh: bool
+    windows: bytes
+
+
+class Score(Call, frozen=True, kw_only=True, tag="score"):
+    """Score the windows of many streams; the state of those in `ended` is let go first."""
+
+    streams: list[ScoredStream]
+    ended: list[int]
+
+
+class Answer(Struct, frozen=True, kw_only=True, tag_field="answer"):
+    """What a worker says to a call."""
+
+    id: int
+
+
+class Loaded(Answer, frozen=True, kw_only=True, tag="loaded"):
+    """The model is loaded and warm; seconds each took."""
+
+    load_s: float
+    warm_up_s: float
+
+
+class Decoded(Answer, frozen=True, kw_only=True, tag="decoded"):
+    """The reading of a window, and the seconds that the engine took."""
+
+    hypothesis: Hypothesis
+    decode_s: float
+
+
+class Scored(Answer, frozen=True, kw_only=True, tag="scored"):
+    """Speech probabilities (float32) of each stream's windows, in the order of the call."""
+
+    probabilities: list[bytes]
+
+
+class Failed(Answer, frozen=True, kw_only=True, tag="failed"):
+    """The call could not be carried out; `kind` says whose fault it is."""
+
+    kind: Literal["unavailable", "provider", "internal"]
+    message: str
+
+
+AnyCall = LoadModel | LoadVoiceActivity | Decode | Score
+AnyAnswer = Loaded | Decoded | Scored | Failed
+
+_encoder = msgspec.msgpack.Encoder()
+_calls: msgspec.msgpack.Decoder[AnyCall] = msgspec.msgpack.Decoder(AnyCall)
+_answers: msgspec.msgpack.Decoder[AnyAnswer] = msgspec.msgpack.Decoder(AnyAnswer)
+
+
+def frame(message: AnyCall | AnyAnswer) -> bytearray:
+    """The whole frame of a call or an answer."""
+    buffer = bytearray(HEADER.size)
+    _encoder.encode_into(message, buffer, HEADER.size)
+    HEADER.pack_into(buffer, 0, len(buffer) - HEADER.size)
+    return buffer
+
+
+def read_call(payload: bytearray | memoryview) -> AnyCall:
+    """A call from a frame's payload."""
+    return _calls.decode(payload)
+
+
+def read_answer(payload: bytearray | memoryview) -> AnyAnswer:
+    """An answer from a frame's payload. Raises msgspec.ValidationError for anything else."""
+    return _answers.decode(payload)

@@ -1,0 +1,77 @@
+"""Which providers there are: plugins found by their entry points, each loaded on its own.
+
+A plugin that raises while it registers is a line in `asrd providers` and disturbs no other: hence
+one plugin manager for each instead of one for all, whose loader would stop at the first error.
+"""
+
+import importlib
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+
+import pluggy
+
+from asrd.errors import AsrdError
+from asrd.providers.spec import Hooks, Provider
+
+ENTRY_POINT_GROUP = "asrd"
+
+
+class UnknownProvider(AsrdError):
+    """No plugin brings a provider of that name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A provider and the import path of the plugin that brings it."""
+
+    provider: Provider
+    plugin: str
+
+
+@dataclass(slots=True)
+class Registry:
+    """All providers by name, and why a plugin brought none."""
+
+    registered: dict[str, Registered] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def providers(self) -> dict[str, Provider]:
+        """All providers by name."""
+        return {name: entry.provider for name, entry in self.registered.items()}
+
+    def get(self, name: str) -> Registered:
+        """The provider of that name. Raises UnknownProvider, naming the nearest."""
+        entry = self.registered.get(name)
+        if entry is None:
+            near = get_close_matches(name, self.registered, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {sorted(self.registered)}"
+            reason = f" (its plugin is broken: {self.broken[name]})" if name in self.broken else ""
+            raise UnknownProvider(f"there is no provider {name[:64]!r}{reason}; {hint}")
+        return entry
+
+    def add(self, plugin: str) -> None:
+        """Register what a plugin brings. Raises whatever the plugin raises."""
+        manager = pluggy.PluginManager("asrd")
+        manager.add_hookspecs(Hooks)
+        manager.register(importlib.import_module(plugin), plugin)
+        manager.check_pending()
+        brought: list[Provider] = []
+        manager.hook.asrd_register_providers(register=brought.append)
+        for provider in brought:
+            if provider.name in self.registered:
+                other = self.registered[provider.name].plugin
+                raise ValueError(f"provider {provider.name!r} is already brought by {other}")
+            self.registered[provider.name] = Registered(provider=provider, plugin=plugin)
+
+
+def discover() -> Registry:
+    """Load every plugin that is installed; the broken ones are noted, not raised."""
+    registry = Registry()
+    for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
+        try:
+            registry.add(entry_point.value)
+        except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything
+            registry.broken[entry_point.name] = f"{type(error).__name__}: {error}"
+    return registry

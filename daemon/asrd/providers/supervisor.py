@@ -1,0 +1,145 @@
+"""One child process and the calls made to it.
+
+The process is started by exec, with a socketpair and nothing else of the core's. Its death, for
+whatever reason, is the end of that socket: seen within milliseconds, and every call under way
+fails with `WorkerDied`.
+"""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import cast
+
+import structlog
+
+from asrd.errors import ModelUnavailable, ProviderError
+from asrd.framing import FrameSplitter
+from asrd.providers import calls
+
+log = structlog.get_logger()
+
+READ_BYTES = 2**16
+
+
+class WorkerDied(ProviderError):
+    """The process ended while a call was under way, or before it was made."""
+
+
+class WorkerProcess(asyncio.BufferedProtocol):
+    """A running worker. Make one with `start`."""
+
+    def __init__(self, name: str, process: "subprocess.Popen[bytes]") -> None:
+        self.name = name
+        self._process = process
+        self._splitter = FrameSplitter(calls.MAX_CALL_BYTES)
+        self._buffer = bytearray(READ_BYTES)
+        self._pending: dict[int, asyncio.Future[calls.AnyAnswer]] = {}
+        self._last_id = 0
+        self._transport: asyncio.Transport | None = None
+        self._is_stopping = False
+        self.on_death: Callable[[], None] = lambda: None
+        self.ended = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    async def start(cls, name: str) -> "WorkerProcess":
+        """Start a child process that waits for its first call."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            # In the loop's own thread: the pause is that of one vfork.
+            process = subprocess.Popen(  # noqa: ASYNC220
+                [sys.executable, "-m", "asrd.providers.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # a printf in an engine must not reach the protocol on stdout
+            )
+        loop = asyncio.get_running_loop()
+        _, worker = await loop.create_connection(lambda: cls(name, process), sock=ours)
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether calls can be made."""
+        return self._transport is not None
+
+    def call(self, make: Callable[[int], calls.AnyCall]) -> "asyncio.Future[calls.AnyAnswer]":
+        """Send the call that `make` builds for an id.
+
+        The future gives the answer; it raises ModelUnavailable or ProviderError for what the
+        plugin said, and WorkerDied when the process ended.
+        """
+        future: asyncio.Future[calls.AnyAnswer] = asyncio.get_running_loop().create_future()
+        if self._transport is None:
+            future.set_exception(WorkerDied(f"worker {self.name} has ended"))
+            return future
+        self._last_id += 1
+        self._pending[self._last_id] = future
+        self._transport.write(calls.frame(make(self._last_id)))
+        return future
+
+    def kill(self) -> None:
+        """End the process; its owner hears of it as of any death."""
+        self._process.kill()
+
+    async def stop(self) -> None:
+        """End the process and wait until it is gone."""
+        self._is_stopping = True
+        if self._transport is not None:
+            self._transport.abort()
+        self._process.kill()  # it holds nothing that must be saved
+        await asyncio.shield(self.ended)
+
+    # ── asyncio's side ────────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The channel is up."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=calls.MAX_CALL_BYTES)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to put what arrives."""
+        return memoryview(self._buffer)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have arrived."""
+        for payload in self._splitter.feed(memoryview(self._buffer)[:nbytes]):
+            answer = calls.read_answer(payload)
+            future = self._pending.pop(answer.id, None)
+            if future is None or future.done():
+                continue
+            if not isinstance(answer, calls.Failed):
+                future.set_result(answer)
+            elif answer.kind == "unavailable":
+                future.set_exception(ModelUnavailable(answer.message))
+            else:
+                future.set_exception(ProviderError(answer.message))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The process is gone, or was told to go."""
+        self._transport = None
+        self._process.kill()  # it may live on without its socket
+        died = WorkerDied(f"the worker of {self.name} (pid {self.pid}) died")
+        for future in self._pending.values():
+            if not future.done():
+                future.set_exception(died)
+        self._pending.clear()
+        asyncio.get_running_loop().run_in_executor(None, self._process.wait).add_done_callback(
+            self._reaped
+        )
+        if not self._is_stopping:
+            self.on_death()
+
+    def _reaped(self, waited: "asyncio.Future[int]") -> None:
+        code = waited.result()
+        if not self._is_stopping:
+            log.error("worker_died", worker=self.name, pid=self.pid, exit_code=code)
+        with contextlib.suppress(asyncio.InvalidStateError):
+            self.ended.set_result(code)
