@@ -1,0 +1,1 @@
+"""Sockets and pipes: what joins the other rooms."""

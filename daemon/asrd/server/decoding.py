@@ -1,0 +1,119 @@
+"""Turns of the inference lock become calls to workers, and their answers text.
+
+This is the only place where the scheduler, the pool and the streams meet.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from asrd.audio import SAMPLE_RATE
+from asrd.clock import Clock
+from asrd.errors import AsrdError
+from asrd.providers import calls
+from asrd.providers.pool import ModelKey, ModelPool
+from asrd.providers.supervisor import WorkerDied
+from asrd.scheduler.queue import Ticket
+from asrd.scheduler.scheduler import Scheduler, Turn
+from asrd.server.served import ServedStream
+from asrd.session.stream import Want, Window
+
+
+class Decoding:
+    """Keeps the queue in step with what streams want and the workers busy.
+
+    `advance` is called with each stream that a decode has changed.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        pool: ModelPool,
+        clock: Clock,
+        advance: Callable[[ServedStream], None],
+    ) -> None:
+        self._scheduler = scheduler
+        self._pool = pool
+        self._clock = clock
+        self._advance = advance
+        self._served: dict[int, ServedStream] = {}
+
+    def update(self, served: ServedStream) -> None:
+        """The stream may want something else than before."""
+        want = served.stream.want
+        if want is None:
+            self.forget(served)
+            return
+        self._served[served.served_id] = served
+        self._scheduler.want(
+            Ticket(
+                stream=served.served_id,
+                priority=served.priority,
+                is_partial=want is Want.PARTIAL,
+                model=served.key,
+                provider=served.key.provider,
+                source=served.asked.source,
+            )
+        )
+        self.pump()
+
+    def forget(self, served: ServedStream) -> None:
+        """The stream wants nothing."""
+        if self._served.pop(served.served_id, None) is not None:
+            self._scheduler.withdraw(served.served_id)
+
+    def model_changed(self, key: ModelKey) -> None:
+        """A model has become able or unable to take work."""
+        self._scheduler.set_ready(key, is_ready=self._pool.takes_work(key))
+        self.pump()
+
+    def pump(self) -> None:
+        """Start every decode that may start now."""
+        while (turn := self._scheduler.next_turn()) is not None:
+            served = self._served.pop(int(str(turn.ticket.stream)))
+            window = served.stream.begin_decode()
+            if window is None:
+                self._scheduler.abandon(turn)
+            else:
+                self._start(turn, served, window)
+
+    def _start(self, turn: Turn, served: ServedStream, window: Window) -> None:
+        asked = served.asked
+
+        def make_decode(call_id: int) -> calls.AnyCall:
+            return calls.Decode(
+                id=call_id,
+                audio=window.audio.tobytes(),
+                language=asked.language,
+                task=asked.task,
+                words=asked.words,
+                prompt=asked.prompt,
+                is_partial=window.want is Want.PARTIAL,
+            )
+
+        answer = self._pool.resident(served.key).call(make_decode)
+        answer.add_done_callback(partial(self._decoded, turn, served, window))
+
+    def _decoded(
+        self,
+        turn: Turn,
+        served: ServedStream,
+        window: Window,
+        answer: asyncio.Future[calls.AnyAnswer],
+    ) -> None:
+        audio_s = len(window.audio) / SAMPLE_RATE
+        try:
+            result = answer.result()
+        except WorkerDied as error:
+            self._scheduler.finish(turn, audio_s=audio_s, has_failed=True)
+            served.stream.retry_decode(str(error))
+        except AsrdError as error:
+            self._scheduler.finish(turn, audio_s=audio_s, has_failed=True)
+            served.stream.fail_decode(str(error))
+        else:
+            if not isinstance(result, calls.Decoded):
+                raise TypeError(f"a decode was answered with {type(result).__name__}")
+            self._scheduler.finish(turn, audio_s=audio_s)
+            served.stream.end_decode(result.hypothesis, self._clock.now_s())
+        self._advance(served)
+        self.pump()

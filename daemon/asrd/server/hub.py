@@ -1,0 +1,251 @@
+"""All streams of the daemon, moved on one step at a time.
+
+`advance` is the heart: after anything happened to a stream it tells what there is to tell, has
+its audio scored, and lets it stand in the queue. Every other part calls it and returns.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Protocol
+
+import structlog
+
+from asrd.clock import Clock
+from asrd.config import Config
+from asrd.errors import AsrdError, ErrorCode, ModelUnavailable, ProtocolError
+from asrd.providers.pool import ModelKey, ModelPool
+from asrd.providers.registry import Registry, UnknownProvider
+from asrd.providers.resident import ModelState
+from asrd.scheduler.scheduler import Scheduler
+from asrd.server.decoding import Decoding
+from asrd.server.listening import VoiceService
+from asrd.server.served import ServedStream, delivery_of, priority_of, rule_of
+from asrd.server.tasks import TaskKeeper
+from asrd.server.translate import error_message, message_of, seconds
+from asrd.session import effects
+from asrd.session.effects import Effect
+from asrd.session.session import Session
+from asrd.session.states import StreamState
+from asrd.wire.messages import Open, ServerMessage
+
+log = structlog.get_logger()
+
+
+class Owner(Protocol):
+    """The connection that a session is on."""
+
+    def send(self, message: ServerMessage) -> None:
+        """Send a message to the client."""
+        ...
+
+    def moved_on(self) -> None:
+        """A stream of the session has told all it had to tell for now."""
+        ...
+
+    def displaced(self) -> None:
+        """The client has come back on another connection; this one is dead and knows it now."""
+        ...
+
+
+class Hub:
+    """Joins sessions, voice activity, the scheduler and the pool."""
+
+    def __init__(self, config: Config, registry: Registry, clock: Clock) -> None:
+        self.config = config
+        self.registry = registry
+        self.clock = clock
+        self.tasks = TaskKeeper()
+        self.pool = ModelPool(
+            registry,
+            default_provider=config.provider,
+            default_model=config.model,
+            settings=config.provider_settings,
+            on_change=self._model_changed,
+        )
+        self.scheduler = Scheduler(
+            clock,
+            slots=config.scheduling.slots,
+            decodes_per_provider=config.scheduling.decodes_per_provider,
+        )
+        self.voice = VoiceService(clock, self.advance)
+        self.decoding = Decoding(self.scheduler, self.pool, clock, self.advance)
+        self.is_draining = False
+        self.no_streams = asyncio.Event()
+        self.no_streams.set()
+        # By session and number, ended ones too for as long as the session knows them.
+        self._served: dict[Session, dict[int, ServedStream]] = {}
+        self._owners: dict[Session, Owner] = {}
+
+    # ── sessions ──────────────────────────────────────────────────────────────────────────────
+
+    def attach(self, session: Session, owner: Owner) -> None:
+        """What the session's streams tell goes to `owner` from now on."""
+        self._owners[session] = owner
+        self._served.setdefault(session, {})
+
+    def detach(self, session: Session) -> None:
+        """Nobody listens to the session; its streams go on."""
+        self._owners.pop(session, None)
+
+    def end_session(self, session: Session) -> None:
+        """Nobody will come back for it: what its streams have not finished is dropped."""
+        self.detach(session)
+        for served in self.streams_of(session):
+            served.stream.cancel("idle")
+            self.advance(served)
+        self._served.pop(session, None)
+
+    def streams_of(self, session: Session) -> list[ServedStream]:
+        """The streams of a session that have not ended."""
+        known = self._served.get(session, {}).values()
+        return [served for served in known if served.stream.state is not StreamState.CLOSED]
+
+    @property
+    def all_streams(self) -> list[ServedStream]:
+        """Every stream that has not ended."""
+        return [served for session in self._served for served in self.streams_of(session)]
+
+    # ── streams ───────────────────────────────────────────────────────────────────────────────
+
+    def open(self, session: Session, asked: Open) -> ServedStream:
+        """Begin a stream; its `opened` follows when its model is ready.
+
+        Raises:
+            ProtocolError: it cannot be had, and why.
+        """
+        if self.is_draining:
+            raise ProtocolError(
+                ErrorCode.DRAINING,
+                "the daemon is ending and takes no new streams",
+                stream=asked.stream,
+                retry_after_ms=1000,
+            )
+        key = self.resolve(asked.provider, asked.model, asked.stream)
+        stream = session.open(asked.stream, rule_of(asked, self.config))
+        served = ServedStream(
+            stream=stream,
+            session=session,
+            asked=asked,
+            key=key,
+            priority=priority_of(asked),
+            delivery=delivery_of(asked),
+        )
+        known = self._served[session]
+        for number in known.keys() - session.commits.keys():
+            del known[number]  # as the session has
+        known[asked.stream] = served
+        self.no_streams.clear()
+        if self._is_ready(key):
+            stream.open()
+            self.advance(served)
+        else:
+            self.tasks.start(self._open_later(served))
+        return served
+
+    def get(self, session: Session, number: int) -> ServedStream:
+        """The session's open stream of that number. Raises ProtocolError when there is none."""
+        session.get(number)
+        return self._served[session][number]
+
+    def advance(self, served: ServedStream) -> None:
+        """Move a stream on after anything happened to it."""
+        stream, session = served.stream, served.session
+        told = session.collect(stream)
+        if stream.state is StreamState.CLOSED:
+            self._end(served)
+        if told:
+            self._tell(served, told)
+        if stream.state is StreamState.CLOSED:
+            return
+        if stream.has_unscored:
+            self.voice.wake(served)
+        self.decoding.update(served)
+
+    def resolve(self, provider: str | None, model: str | None, stream: int | None) -> ModelKey:
+        """The model that was asked for. Raises ProtocolError when it cannot be had."""
+        try:
+            return self.pool.resolve(provider, model)
+        except UnknownProvider as error:
+            raise ProtocolError(ErrorCode.UNKNOWN_PROVIDER, str(error), stream=stream) from None
+        except ModelUnavailable as error:
+            raise ProtocolError(ErrorCode.PROVIDER_UNAVAILABLE, str(error), stream=stream) from None
+
+    async def ensure(self, key: ModelKey, stream: int | None = None) -> None:
+        """Load a model and what every stream needs beside it.
+
+        Raises:
+            ProtocolError: it does not load, and why.
+        """
+        try:
+            await asyncio.gather(self.voice.resident.ensure(), self.pool.resident(key).ensure())
+        except (AsrdError, OSError) as error:
+            raise ProtocolError(
+                ErrorCode.PROVIDER_UNAVAILABLE, f"{key} does not load: {error}", stream=stream
+            ) from error
+
+    def again(
+        self, session: Session, told: Iterable[Effect]
+    ) -> Iterable[tuple[ServedStream, Effect]]:
+        """Effects that are told once more, with the streams they belong to."""
+        known = self._served[session]
+        return [(known[effect.stream], effect) for effect in told]
+
+    async def stop(self) -> None:
+        """End every worker and every task."""
+        await self.tasks.stop()
+        await self.pool.stop()
+        await self.voice.resident.stop()
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────
+
+    def begin_loading(self, key: ModelKey) -> None:
+        """Load a model and voice activity side by side, without waiting for them."""
+        for resident in (self.pool.resident(key), self.voice.resident):
+            resident.begin()
+
+    def _is_ready(self, key: ModelKey) -> bool:
+        states = (self.pool.resident(key).state, self.voice.resident.state)
+        return all(state is ModelState.READY for state in states)
+
+    async def _open_later(self, served: ServedStream) -> None:
+        try:
+            await self.ensure(served.key, served.asked.stream)
+        except ProtocolError as error:
+            served.session.forget(served.asked.stream)
+            self._served[served.session].pop(served.asked.stream, None)
+            self._end(served)
+            owner = self._owners.get(served.session)
+            if owner is not None:
+                owner.send(error_message(error))
+                owner.moved_on()
+        else:
+            if served.stream.state is not StreamState.CLOSED:
+                served.stream.open()
+                self.advance(served)
+
+    def _tell(self, served: ServedStream, told: Iterable[Effect]) -> None:
+        owner = self._owners.get(served.session)
+        for effect in told:
+            if isinstance(effect, effects.Dropped):
+                tally = self.scheduler.source_tally(served.asked.source)
+                tally.dropped_s += seconds(effect.end - effect.start)
+            if owner is not None:
+                owner.send(message_of(served, effect))
+        if owner is not None:
+            owner.moved_on()
+
+    def _model_changed(self, key: ModelKey) -> None:
+        self.decoding.model_changed(key)
+
+    def _end(self, served: ServedStream) -> None:
+        self.voice.forget(served)
+        self.decoding.forget(served)
+        if not self.all_streams:
+            self.no_streams.set()
+        log.info(
+            "stream_ended",
+            session=served.session.session_id,
+            stream=served.asked.stream,
+            source=served.asked.source,
+            model=str(served.key),
+        )

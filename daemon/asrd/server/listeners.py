@@ -1,0 +1,170 @@
+"""The socket that clients connect to: bound by ourselves, or handed over by systemd.
+
+Binding is done under a lock file that is held for as long as the daemon lives: whoever holds it
+owns the path, so a second daemon is refused and what a dead one left behind is safely replaced.
+"""
+
+import fcntl
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from asrd.errors import StartupError
+
+EX_USAGE = 64
+EX_UNAVAILABLE = 69
+EX_TEMPFAIL = 75
+EX_NOPERM = 77
+
+MAX_PATH_BYTES = 103 if sys.platform == "darwin" else 107
+"""`sun_path` with its closing zero."""
+
+BACKLOG = 128
+FIRST_INHERITED_FD = 3
+
+
+def inherited_socket() -> socket.socket | None:
+    """The listening socket that the service manager hands over (sd_listen_fds(3)), if any.
+
+    Raises:
+        StartupError: what was handed over is not one listening Unix stream socket.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        os.environ.pop(name, None)  # they are not our children's
+    if count == 0:
+        return None
+    listener = socket.socket(fileno=FIRST_INHERITED_FD)
+    os.set_inheritable(FIRST_INHERITED_FD, False)
+    is_unix = listener.family == socket.AF_UNIX and listener.type == socket.SOCK_STREAM
+    if count > 1 or not is_unix:
+        raise StartupError(
+            f"{count} sockets were handed over; one Unix stream socket is expected "
+            "(ListenStream= with a path in the .socket unit)",
+            EX_USAGE,
+        )
+    return listener
+
+
+@contextmanager
+def bound_socket(path: Path) -> Iterator[socket.socket]:
+    """A listening socket at `path`, mode 0600 in a 0700 directory of one's own.
+
+    The path is removed again at the end.
+
+    Raises:
+        StartupError: the path is too long, in use by a living daemon, or not ours to use.
+    """
+    if len(os.fsencode(path)) > MAX_PATH_BYTES:
+        raise StartupError(
+            f"the socket path has {len(os.fsencode(path))} bytes, {MAX_PATH_BYTES} is the "
+            f"system's limit: choose a shorter one with --socket ({path})",
+            EX_USAGE,
+        )
+    try:
+        _prepare_directory(path.parent)
+        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StartupError(
+            f"cannot use {path.parent} for the socket ({error.strerror}): choose another "
+            "place with --socket",
+            EX_NOPERM,
+        ) from None
+    try:
+        _take(lock, path)
+        listener = _bind(path)
+        try:
+            yield listener
+        finally:
+            listener.close()
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(lock)  # which gives the lock back; the file stays, for removing it would race
+
+
+def _prepare_directory(directory: Path) -> None:
+    """Make the directory if there is none; a directory that others may write to is refused."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    info = directory.stat()
+    others_write = info.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not info.st_mode & stat.S_ISVTX
+    if info.st_uid not in (os.geteuid(), 0) or others_write:
+        raise StartupError(
+            f"{directory} belongs to somebody else or may be written by others: choose another "
+            "place with --socket, or chmod 700 it",
+            EX_NOPERM,
+        )
+
+
+def _take(lock: int, path: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StartupError(
+            f"a daemon is already running on {path}: use it, or choose another path with --socket",
+            EX_TEMPFAIL,
+        ) from None
+
+
+def _bind(path: Path) -> socket.socket:
+    """Bind at `path`, replacing a socket that nobody answers at and nothing else."""
+    if path.exists() or path.is_symlink():
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise StartupError(
+                f"{path} exists and is not a socket: move it away or choose another path "
+                "with --socket",
+                EX_USAGE,
+            )
+        if _answers(path):
+            raise StartupError(
+                f"something else already answers on {path}: choose another path with --socket",
+                EX_TEMPFAIL,
+            )
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    old_mask = os.umask(0o177)
+    try:
+        listener.bind(os.fspath(path))
+    except OSError as error:
+        listener.close()
+        raise StartupError(
+            f"cannot bind {path} ({error.strerror}): choose another path with --socket", EX_NOPERM
+        ) from None
+    finally:
+        os.umask(old_mask)
+    listener.listen(BACKLOG)
+    return listener
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(os.fspath(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True
+    return True
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """The uid of the process at the other end of a Unix socket, as the kernel attests it."""
+    if sys.platform == "darwin":
+        local_peercred, xucred = 0x001, struct.Struct("=IIH16I")  # sys/un.h, sys/ucred.h
+        raw = connection.getsockopt(0, local_peercred, xucred.size + 2)
+        return int(struct.unpack_from("=II", raw)[1])
+    credentials = struct.Struct("=iII")  # struct ucred: pid, uid, gid
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    return int(credentials.unpack(raw)[1])
+
+
+def may_connect(uid: int) -> bool:
+    """Whether a peer of that uid is served: the daemon's own user, and root."""
+    return uid in (os.geteuid(), 0)

@@ -1,0 +1,97 @@
+"""Sessions by their resume token: made, left, resumed, and in the end forgotten."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from asrd.clock import Clock
+from asrd.config import Limits
+from asrd.server.hub import Hub, Owner
+from asrd.server.translate import message_of
+from asrd.session.session import Session
+from asrd.wire.messages import ServerMessage
+
+TOKEN_BYTES = 16
+"""128 random bits: nobody guesses another's session."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    session: Session
+    uid: int
+    owner: Owner | None
+    left_at_s: float = 0.0
+
+
+class SessionStore:
+    """Every session that lives or may be resumed. Sessions belong to the uid that made them."""
+
+    def __init__(self, hub: Hub, limits: Limits, clock: Clock) -> None:
+        self._hub = hub
+        self._limits = limits
+        self._clock = clock
+        self._by_token: dict[str, _Entry] = {}
+        self._made = 0
+
+    def __len__(self) -> int:
+        return len(self._by_token)
+
+    def create(self, uid: int, owner: Owner) -> Session:
+        """A new session for a client of that uid."""
+        self._made += 1
+        session = Session(
+            session_id=f"s{self._made}",
+            token=secrets.token_hex(TOKEN_BYTES),
+            max_streams=self._limits.max_streams,
+            kept_segments=self._limits.kept_segments,
+            delivered_after_s=self._limits.send_timeout_s,
+            now_s=self._clock.now_s,
+        )
+        self._by_token[session.token] = _Entry(session, uid, owner)
+        self._hub.attach(session, owner)
+        return session
+
+    def find(self, token: str, uid: int) -> Session | None:
+        """The session of that token, if it is this uid's."""
+        entry = self._by_token.get(token)
+        return entry.session if entry is not None and entry.uid == uid else None
+
+    def resume(
+        self, session: Session, have: Mapping[int, int], owner: Owner
+    ) -> list[ServerMessage]:
+        """Give a session to the connection its client came back on.
+
+        Returns what the client has to hear once more.
+        """
+        entry = self._by_token[session.token]
+        if entry.owner is not None:
+            entry.owner.displaced()
+            self.leave(session)
+        entry.owner = owner
+        self._hub.attach(session, owner)
+        return [
+            message_of(served, effect)
+            for served, effect in self._hub.again(session, session.resume(have))
+        ]
+
+    def leave(self, session: Session) -> None:
+        """The session's connection is gone; it may come back within the resume window."""
+        session.detach()
+        self._hub.detach(session)
+        entry = self._by_token[session.token]
+        entry.owner = None
+        entry.left_at_s = self._clock.now_s()
+        left = [entry for entry in self._by_token.values() if entry.owner is None]
+        if len(left) > self._limits.max_detached_sessions:
+            self._forget(min(left, key=lambda entry: entry.left_at_s))
+
+    def expire(self) -> None:
+        """Forget sessions that nobody came back for. Call it now and then."""
+        before_s = self._clock.now_s() - self._limits.resume_window_s
+        for entry in list(self._by_token.values()):
+            if entry.owner is None and entry.left_at_s <= before_s:
+                self._forget(entry)
+
+    def _forget(self, entry: _Entry) -> None:
+        del self._by_token[entry.session.token]
+        self._hub.end_session(entry.session)
