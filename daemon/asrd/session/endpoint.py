@@ -28,8 +28,8 @@ class EndpointRule:
     post_roll: int = 10 * WINDOW_SAMPLES
     longest: int = 30 * 16000
     shortest_windows: int = 3
-    begin_probability: float = 0.5
-    stay_probability: float = 0.35
+    begin_probability: float = 0.4
+    stay_probability: float = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
