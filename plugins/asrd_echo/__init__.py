@@ -1,0 +1,66 @@
+"""A provider that recognises nothing: its text follows from the audio alone. For tests and load."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from asrd import (
+    Model,
+    ModelStatus,
+    ModelUnavailable,
+    Provider,
+    Register,
+    Setting,
+    hookimpl,
+    read_settings,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EchoSettings:
+    """What a user may set for this provider."""
+
+    latency_ms: Annotated[float, (0, 600_000)] = 0.0
+    """Time that each decode takes, whatever its length."""
+
+    real_time_factor: Annotated[float, (0, 100)] = 0.0
+    """Time that each decode takes besides, as a share of the audio's length."""
+
+    load_ms: Annotated[float, (0, 600_000)] = 0.0
+    """Time that loading takes."""
+
+
+class EchoProvider(Provider):
+    """Always present; has one model, `echo`."""
+
+    name: ClassVar[str] = "echo"
+    summary: ClassVar[str] = "Deterministic stand-in for tests and load; recognises nothing"
+    default_model: ClassVar[str] = "echo"
+
+    def status(self, model: str) -> ModelStatus:
+        """Present when `model` is `echo`."""
+        if model == self.default_model:
+            return ModelStatus(model=model, is_present=True)
+        return ModelStatus(
+            model=model, is_present=False, problem=f"echo has one model, 'echo', and no '{model}'."
+        )
+
+    def load(self, model: str, settings: Mapping[str, Setting]) -> Model:
+        """Make the model, after `load_ms`."""
+        chosen = read_settings(EchoSettings, settings, provider=self.name)
+        status = self.status(model)
+        if not status.is_present:
+            raise ModelUnavailable(status.problem)
+        from asrd_echo.model import EchoModel
+
+        return EchoModel(
+            load_s=chosen.load_ms / 1000,
+            latency_s=chosen.latency_ms / 1000,
+            real_time_factor=chosen.real_time_factor,
+        )
+
+
+@hookimpl
+def asrd_register_providers(register: Register) -> None:
+    """Bring `echo`."""
+    register(EchoProvider())

@@ -1,0 +1,45 @@
+"""The model of `echo`: duration and checksum of the audio, as words."""
+
+import time
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+
+from asrd import DecodeOptions, Hypothesis, Model, Word
+
+SAMPLE_RATE = 16_000
+
+
+class EchoModel(Model):
+    """Waits as long as it is told to, then says what it was given.
+
+    The text is three words, such as `echo 1.250s 0a1b2c3d`: the length of the audio and the CRC-32
+    of its samples as 16-bit integers, so equal audio gives equal text in every process and
+    encoding, and one sample lost or added shows.
+    """
+
+    def __init__(self, *, load_s: float, latency_s: float, real_time_factor: float) -> None:
+        self._latency_s = latency_s
+        self._real_time_factor = real_time_factor
+        time.sleep(load_s)
+
+    def decode(self, audio: npt.NDArray[np.float32], options: DecodeOptions) -> Hypothesis:
+        """Say the length and checksum of `audio`; empty text for no samples."""
+        duration_s = audio.size / SAMPLE_RATE
+        time.sleep(self._latency_s + self._real_time_factor * duration_s)
+        if not audio.size:
+            return Hypothesis(text="", language=options.language)
+        integers = np.clip(np.rint(audio * 32768.0), -32768, 32767).astype("<i2")
+        spoken = ("echo", f"{duration_s:.3f}s", f"{zlib.crc32(integers.tobytes()):08x}")
+        step_s = duration_s / len(spoken)
+        words = tuple(
+            Word(word=word, start=index * step_s, end=(index + 1) * step_s, probability=1.0)
+            for index, word in enumerate(spoken)
+        )
+        return Hypothesis(
+            text=" ".join(spoken),
+            words=words if options.words else (),
+            language=options.language,
+            confidence=1.0,
+        )

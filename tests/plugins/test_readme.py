@@ -1,0 +1,75 @@
+"""plugins/README.md: its example is complete, is 40 lines, and works; its tables are true."""
+
+import dataclasses
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import asrd
+from asrd.providers.registry import ENTRY_POINT_GROUP, Registry
+
+README = (Path(__file__).parents[2] / "plugins" / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_example_is_40_lines_and_passes_its_own_test(tmp_path: Path) -> None:
+    plugin, test = blocks("python")
+    assert len([line for line in plugin.splitlines() if line.strip()]) <= 40
+    (tmp_path / "asrd_pitch.py").write_text(plugin, encoding="utf-8")
+    (tmp_path / "test_pitch.py").write_text(test, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_pitch.py"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+    assert "2 passed" in result.stdout
+
+
+def test_the_registry_takes_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "asrd_pitch.py").write_text(blocks("python")[0], encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = Registry()
+    registry.add("asrd_pitch")
+    provider = registry.get("pitch").provider
+    assert provider.status("notes").is_present
+    assert provider.sample() is None
+
+
+def test_the_packaging_names_the_group_that_is_searched() -> None:
+    (project,) = (tomllib.loads(text) for text in blocks("toml"))
+    assert project["project"]["entry-points"] == {ENTRY_POINT_GROUP: {"pitch": "asrd_pitch"}}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "settings"),
+    [
+        ("asrd_moonshine", "MoonshineSettings"),
+        ("asrd_faster_whisper", "FasterWhisperSettings"),
+        ("asrd_whisper_cpp", "WhisperCppSettings"),
+        ("asrd_echo", "EchoSettings"),
+    ],
+)
+def test_the_table_lists_every_setting_and_default_model(plugin: str, settings: str) -> None:
+    registry = Registry()
+    registry.add(plugin)
+    (provider,) = registry.providers.values()
+    (row,) = re.findall(rf"^\| `{provider.name}` \|.*$", README, flags=re.MULTILINE)
+    _, _, default_model, _, listed, _ = row.split("|")
+    assert f"`{provider.default_model}`" in default_model
+    fields = dataclasses.fields(getattr(importlib.import_module(plugin), settings))
+    assert re.findall(r"`(\w+)`", listed) == [field.name for field in fields]
+
+
+def test_every_name_of_the_api_that_it_uses_exists() -> None:
+    names = {
+        name.strip()
+        for imported in re.findall(r"^from asrd import (.*)$", README, flags=re.MULTILINE)
+        for name in imported.split(",")
+    }
+    assert names <= set(asrd.__all__)
