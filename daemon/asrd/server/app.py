@@ -11,13 +11,13 @@ from pathlib import Path
 
 import structlog
 
-from asrd.clock import MonotonicClock
 from asrd.config import Config
 from asrd.errors import ProtocolError
 from asrd.providers.registry import discover
 from asrd.server.connections import Door, SocketConnection
 from asrd.server.hub import Hub
 from asrd.server.listeners import bound_socket, inherited_socket
+from asrd.server.monotonic import MonotonicClock
 from asrd.server.notify import notify
 from asrd.server.peer import Peer, PeerChannel
 from asrd.server.report import Reporter

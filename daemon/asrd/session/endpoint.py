@@ -24,10 +24,10 @@ class EndpointRule:
     """
 
     silence: int
-    pre_roll: int = 10 * WINDOW_SAMPLES
-    post_roll: int = 10 * WINDOW_SAMPLES
+    pre_roll: int = 6 * WINDOW_SAMPLES
+    post_roll: int = 6 * WINDOW_SAMPLES
     longest: int = 30 * 16000
-    shortest_windows: int = 3
+    shortest_windows: int = 4
     begin_probability: float = 0.4
     stay_probability: float = 0.25
 
