@@ -1,0 +1,59 @@
+"""What goes wrong between a client and its daemon.
+
+ClientError
+├── Unreachable     no daemon could be had at all; `exit_code` where one was started and ended
+├── ConnectionLost  it was there and is gone: everything that was open on it has ended
+├── Refused         the daemon answered with an `error`
+└── StreamEnded     the stream takes no more audio; the connection goes on
+"""
+
+from typing import Self
+
+from asrd.errors import AsrdError
+from asrd.wire.messages import Error
+
+
+class ClientError(AsrdError):
+    """The root of what the client raises."""
+
+
+class Unreachable(ClientError):
+    """No daemon answers, or the one that was started ended before it did.
+
+    `exit_code` is that of the daemon started here (from sysexits.h), None for any other.
+    """
+
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class ConnectionLost(ClientError):
+    """The connection broke. `code` is the daemon's reason where it could still give one."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Refused(ClientError):
+    """The daemon answered with an `error`; `code` is one of `asrd.errors.ErrorCode`."""
+
+    def __init__(self, message: str, code: str, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after_ms = retry_after_ms
+
+    @classmethod
+    def of(cls, error: Error) -> Self:
+        """The exception for an `error` message."""
+        wait_ms = error.retry_after_ms
+        return cls(error.message, error.code, wait_ms if isinstance(wait_ms, int) else None)
+
+
+class StreamEnded(ClientError):
+    """Audio was sent to a stream that is closed; `reason` is that of its `closed`."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
