@@ -1,0 +1,94 @@
+"""Options that several commands share, and how their values are read."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asrd.config import Setting
+
+
+class Task(StrEnum):
+    """What is made of speech."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+class Format(StrEnum):
+    """How a transcript is written."""
+
+    TEXT = "text"
+    JSON = "json"
+    JSONL = "jsonl"
+    SRT = "srt"
+    VTT = "vtt"
+
+
+ProviderOption = Annotated[
+    str | None,
+    typer.Option("--provider", "-p", metavar="NAME", help="Engine to use; see `asrd providers`."),
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", metavar="NAME", help="Model of that provider.")
+]
+LanguageOption = Annotated[
+    str | None,
+    typer.Option("--language", "-l", metavar="CODE", help="Spoken language, such as en."),
+]
+SocketOption = Annotated[
+    Path | None, typer.Option("--socket", metavar="PATH", help="The daemon's socket.")
+]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        "-o",
+        metavar="[PROVIDER.]KEY=VALUE",
+        help="A provider's own setting; repeatable.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+
+
+def read_settings(pairs: Sequence[str], provider: str) -> dict[str, dict[str, Setting]]:
+    """The `--option` values as `{provider: {key: value}}`.
+
+    A key without a provider before it belongs to `provider`, the one in use. Raises a usage error.
+    """
+    settings: dict[str, dict[str, Setting]] = {}
+    for pair in pairs:
+        name, is_assigned, value = pair.partition("=")
+        owner, _, key = name.rpartition(".")
+        if not is_assigned or not key:
+            raise typer.BadParameter(
+                f"{pair!r} is not of the form PROVIDER.KEY=VALUE", param_hint="--option"
+            )
+        settings.setdefault(owner or provider, {})[key] = _read_value(value)
+    return settings
+
+
+def write_settings(settings: Mapping[str, Mapping[str, Setting]]) -> list[str]:
+    """What `read_settings` reads back as the same."""
+    return [
+        f"--option={provider}.{key}={_write_value(value)}"
+        for provider, values in settings.items()
+        for key, value in values.items()
+    ]
+
+
+def _read_value(text: str) -> Setting:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _write_value(value: Setting) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

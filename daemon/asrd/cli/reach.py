@@ -1,0 +1,94 @@
+"""Which daemon a command talks to: the one that runs, else one of its own."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+
+from asrd.cli.exits import CommandError, Exit, is_debugging
+from asrd.cli.options import read_settings, write_settings
+from asrd.client import Client, Unreachable, connect, spawn
+from asrd.config import Config, Setting, default_socket_path
+from asrd.version import __version__
+
+QUICKLY_S = 2.0
+"""A daemon that lives answers hello within milliseconds, whatever it decodes."""
+
+CLIENT_NAME = f"asrd-cli/{__version__}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the user asked for. Provider and model are for a daemon of one's own to load early."""
+
+    socket: Path | None = None
+    provider: str | None = None
+    model: str | None = None
+    settings: dict[str, dict[str, Setting]] = field(default_factory=dict)
+
+
+def wanted_daemon(
+    socket: Path | None, provider: str | None, model: str | None, option: list[str]
+) -> Wanted:
+    """What the options of a command ask for. Raises a usage error."""
+    settings = read_settings(option, provider or Config().provider)
+    if settings and socket is not None:
+        raise typer.BadParameter(
+            "a provider's settings are for `asrd serve`, not for a daemon that runs already",
+            param_hint="--option",
+        )
+    return Wanted(socket=socket, provider=provider, model=model, settings=settings)
+
+
+@contextlib.asynccontextmanager
+async def reach(wanted: Wanted) -> AsyncIterator[Client]:
+    """A client of the running daemon or, where none answers, of one started for this command.
+
+    A socket that was named must answer: silence there is an error. Providers' own settings belong
+    to the daemon, so a command with such settings always starts its own.
+
+    Raises:
+        ClientError: no daemon can be had, or it refuses us.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        yield await _reached(wanted, stack)
+
+
+@contextlib.asynccontextmanager
+async def running(socket: Path | None) -> AsyncIterator[Client]:
+    """A client of the daemon that runs. Raises ClientError; nothing is started."""
+    path = socket or default_socket_path()
+    async with contextlib.AsyncExitStack() as stack:
+        yield await _running(path, stack)
+
+
+async def _reached(wanted: Wanted, stack: contextlib.AsyncExitStack) -> Client:
+    if wanted.socket is not None:
+        return await _running(wanted.socket, stack)
+    if not wanted.settings:
+        with contextlib.suppress(Unreachable):
+            connection = connect(default_socket_path(), name=CLIENT_NAME, timeout_s=QUICKLY_S)
+            return await stack.enter_async_context(connection)
+    own = spawn(_arguments(wanted), name=CLIENT_NAME, is_stderr_shown=is_debugging())
+    return await stack.enter_async_context(own)
+
+
+async def _running(path: Path, stack: contextlib.AsyncExitStack) -> Client:
+    try:
+        connection = connect(path, name=CLIENT_NAME, timeout_s=QUICKLY_S)
+        return await stack.enter_async_context(connection)
+    except Unreachable as error:
+        raise CommandError(
+            str(error), Exit.UNAVAILABLE, f"start one with `asrd serve --socket {path}`"
+        ) from error
+
+
+def _arguments(wanted: Wanted) -> list[str]:
+    arguments = [f"--log-level={'debug' if is_debugging() else 'error'}"]
+    if wanted.provider is not None:
+        arguments.append(f"--provider={wanted.provider}")
+    if wanted.model is not None:
+        arguments.append(f"--model={wanted.model}")
+    return arguments + write_settings(wanted.settings)

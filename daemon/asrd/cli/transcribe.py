@@ -1,0 +1,87 @@
+"""`asrd transcribe`: files to text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asrd.cli.exits import CommandError, Exit
+from asrd.cli.options import (
+    Format,
+    LanguageOption,
+    ModelOption,
+    ProviderOption,
+    SettingsOption,
+    SocketOption,
+    Task,
+)
+
+
+def transcribe(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE...", help="Audio or video files.", show_default=False),
+    ] = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Transcribe the recording that the provider ships.")
+    ] = False,
+    format_: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.TEXT,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-O", metavar="PATH", help="File to write, or a directory: a file for each."
+        ),
+    ] = None,
+    provider: ProviderOption = None,
+    model: ModelOption = None,
+    language: LanguageOption = None,
+    task: Annotated[
+        Task, typer.Option(help="Write what is said, or its English translation.")
+    ] = Task.TRANSCRIBE,
+    words: Annotated[
+        bool, typer.Option("--words", help="With the time of each word (json, jsonl, vtt).")
+    ] = False,
+    socket: SocketOption = None,
+    option: SettingsOption = None,
+) -> None:
+    """Transcribe audio or video files.
+
+    Uses the running daemon where one answers, else a daemon of its own, which needs no set-up.
+    """
+    import asyncio
+
+    from asrd.cli.reach import wanted_daemon
+    from asrd.cli.transcription import transcribe_files
+    from asrd.config import Config
+
+    if sample == bool(files):
+        raise typer.BadParameter("name files, or --sample and no file", param_hint="FILE...")
+    wanted = wanted_daemon(socket, provider, model, option or [])
+    code = asyncio.run(
+        transcribe_files(
+            files or [_sample_of(provider or Config().provider)],
+            {
+                "source": "file",
+                "delivery": "lossless",
+                "provider": provider,
+                "model": model,
+                "language": language,
+                "task": task.value,
+                "partials": False,
+                "words": words,
+            },
+            wanted,
+            format_=format_,
+            target=output,
+        )
+    )
+    raise typer.Exit(code)
+
+
+def _sample_of(engine: str) -> Path:
+    from asrd.providers.registry import discover
+
+    recording = discover().get(engine).provider.sample()
+    if recording is None:
+        raise CommandError(f"{engine} ships no recording", Exit.NO_INPUT, "name a file of your own")
+    return recording

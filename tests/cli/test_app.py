@@ -1,0 +1,79 @@
+"""The program as a whole: help, usage, speed of its start."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from asrd.version import __version__
+from cli.conftest import Run, command
+
+COMMANDS = ("transcribe", "pipe", "serve", "providers", "health", "stats", "version")
+
+
+def test_help_names_every_command(asrd: Run) -> None:
+    outcome = asrd("--help")
+    assert outcome.code == 0
+    for name in COMMANDS:
+        assert f"  {name} " in outcome.out
+        assert asrd(name, "--help").out.startswith(f"Usage: asrd {name}")
+
+
+def test_without_a_command_the_help_goes_to_stderr(asrd: Run) -> None:
+    outcome = asrd()
+    assert outcome.code == 64
+    assert outcome.out == ""
+    assert outcome.err.startswith("Usage: asrd")
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["version"]])
+def test_version(asrd: Run, arguments: list[str]) -> None:
+    assert asrd(*arguments).out == f"asrd {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["--nonsense"],
+        ["transcribe"],
+        ["transcribe", "--sample", "file.wav"],
+        ["transcribe", "--format", "docx", "file.wav"],
+        ["transcribe", "--option", "x", "file.wav"],
+        ["transcribe", "--option", "x=1", "--socket", "s", "file.wav"],
+        ["transcribe", "--sample", "--provider", "nonsense"],
+        ["pipe", "--rate", "7999"],
+        ["pipe", "--encoding", "u8"],
+        ["serve", "--stdio", "--socket", "s"],
+    ],
+)
+def test_a_command_line_without_sense_is_one_line_and_64(asrd: Run, arguments: list[str]) -> None:
+    outcome = asrd(*arguments)
+    assert outcome.code == 64
+    assert outcome.out == ""
+    assert ": see `asrd" in outcome.error
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """Each of these would cost more than all that `--help` needs."""
+    script = (
+        "import sys; from asrd.cli.app import main; main(['--help']); "
+        "heavy = {'asyncio', 'av', 'msgpack', 'msgspec', 'numpy', 'rich', 'structlog'}; "
+        "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_help_takes_less_than_300_ms_of_processor_time() -> None:
+    """Processor time, the best of three: what else runs on the machine does not count."""
+
+    def measure() -> float:
+        process = subprocess.Popen(command("--help"), stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_utime + usage.ru_stime
+
+    assert min(measure() for _ in range(3)) < 0.3

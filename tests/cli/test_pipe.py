@@ -1,0 +1,225 @@
+"""`asrd pipe` against a daemon that does as it is told, each run in a process of its own."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from asrd.wire.messages import Audio, Close, Event, Open, Partial
+from cli.conftest import Run, command
+from support.fake_daemon import FakeDaemon, closed, refusal, segment
+
+PCM = bytes(range(256)) * 500  # four seconds
+
+
+def partial(text: str) -> Partial:
+    return Partial(stream=1, id=0, start=0.0, end=1.0, text=text, stable=0)
+
+
+def test_lines_come_out_of_what_goes_in(
+    asrd_process: Run, daemon: FakeDaemon, socket: Path
+) -> None:
+    outcome = asrd_process("pipe", "--socket", socket, stdin=PCM)
+    assert (outcome.code, outcome.out, outcome.err) == (0, "hello there\n", "")
+    assert daemon.audio[1] == PCM
+    assert daemon.heard[1] == Open(stream=1, source="mic", delivery="lossless", partials=False)
+
+
+def test_the_shape_of_the_audio_is_told(
+    asrd_process: Run, daemon: FakeDaemon, socket: Path
+) -> None:
+    options = ["-r48000", "-c2", "-eF32LE", "--source=system", "--delivery=live", "--partials"]
+    assert asrd_process("pipe", "--socket", socket, *options, stdin=PCM).code == 0
+    assert daemon.heard[1] == Open(
+        stream=1,
+        source="system",
+        delivery="live",
+        encoding="pcm_f32le",
+        sample_rate=48000,
+        channels=2,
+    )
+
+
+def test_half_a_sample_at_the_end_is_left_out_and_told(
+    asrd_process: Run, daemon: FakeDaemon, socket: Path
+) -> None:
+    outcome = asrd_process("pipe", "--socket", socket, "-c", "2", stdin=PCM + b"abc")
+    assert outcome.code == 0
+    assert outcome.error == "the input ended inside a sample: 3 of 4 bytes were left out"
+    assert daemon.audio[1] == PCM
+
+
+def test_json_lines(asrd_process: Run, daemon: FakeDaemon, socket: Path) -> None:
+    daemon.rules[Close] = lambda _: [partial("hello"), segment(language="en"), closed()]
+    outcome = asrd_process("pipe", "--socket", socket, "-f", "jsonl", "--partials", stdin=PCM)
+    first, second = map(json.loads, outcome.out.splitlines())
+    assert first == {
+        "type": "partial",
+        "id": 0,
+        "start": 0.0,
+        "end": 1.0,
+        "text": "hello",
+        "stable": 0,
+    }
+    assert (second["type"], second["text"], second["language"]) == ("segment", "hello there", "en")
+
+
+def test_partials_are_no_lines_of_text(asrd_process: Run, daemon: FakeDaemon, socket: Path) -> None:
+    daemon.rules[Close] = lambda _: [partial("hello"), segment(), closed()]
+    outcome = asrd_process("pipe", "--socket", socket, "--partials", stdin=PCM)
+    assert outcome.out == "hello there\n"
+
+
+def test_on_a_terminal_the_live_line_is_redrawn(daemon: FakeDaemon, socket: Path) -> None:
+    daemon.rules[Close] = lambda _: [
+        partial("hel"),
+        segment(number=0, text="hello"),
+        partial("x" * 300),
+        closed(),
+    ]
+    ours, theirs = pty.openpty()
+    arguments = command("pipe", "--socket", socket, "--partials")
+    subprocess.run(
+        arguments, input=PCM, stdout=theirs, env={**os.environ, "COLUMNS": "20"}, check=True
+    )
+    os.close(theirs)
+    assert os.read(ours, 4096) == b"hel\r\x1b[Khello\r\n" + b"x" * 19 + b"\r\x1b[K"
+    os.close(ours)
+
+
+@pytest.mark.parametrize("name", ["recording", "/dev/null"])
+def test_a_file_as_stdin(daemon: FakeDaemon, socket: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "recording").write_bytes(PCM)
+    with (tmp_path / name).open("rb") as stdin:
+        done = subprocess.run(command("pipe", "--socket", socket), stdin=stdin, check=True)
+    assert done.returncode == 0
+    is_recording = name == "recording"
+    assert daemon.heard[1] == Open(
+        stream=1, source="file" if is_recording else "mic", delivery="lossless", partials=False
+    )
+    assert daemon.audio[1] == (PCM if is_recording else b"")
+
+
+def test_a_closed_stdin_is_no_input(socket: Path) -> None:
+    shell = ["sh", "-c", 'exec "$@" <&-', "sh", *command("pipe", "--socket", socket)]
+    done = subprocess.run(shell, capture_output=True, check=False)
+    assert done.returncode == 66
+    assert done.stderr == b"asrd: stdin is closed: pipe raw audio into it\n"
+
+
+def test_a_terminal_as_stdin_is_a_mistake(socket: Path) -> None:
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        command("pipe", "--socket", socket), stdin=theirs, capture_output=True, check=False
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 64
+    assert b"it is a terminal; pipe audio into it" in done.stderr
+
+
+def test_a_reader_that_has_gone_ends_it_quietly(daemon: FakeDaemon, socket: Path) -> None:
+    """As in `asrd pipe | head -1`."""
+    daemon.rules[Audio] = lambda _: [segment()]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        command("pipe", "--socket", socket),
+        input=PCM,
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (74, b"")
+
+
+def test_a_closed_stdout_is_told(socket: Path) -> None:
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh", *command("pipe", "--socket", socket)]
+    done = subprocess.run(shell, input=PCM, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 74
+    assert b"standard output is closed" in done.stderr
+
+
+def test_ctrl_c_finishes_what_was_said(daemon: FakeDaemon, socket: Path) -> None:
+    """The usual end of a dictation: stdin stays open, and the last words must not be lost."""
+
+    def interrupt(_: Audio) -> list[object]:
+        process.send_signal(signal.SIGINT)
+        return []
+
+    daemon.rules[Audio] = interrupt  # type: ignore[assignment]
+    process = subprocess.Popen(
+        command("pipe", "--socket", socket), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(PCM[:2000])
+    process.stdin.flush()
+    with process:
+        assert process.stdout.read() == b"hello there\n"
+    assert process.returncode == 130
+
+
+def test_a_second_ctrl_c_ends_at_once(daemon: FakeDaemon, socket: Path) -> None:
+    def interrupt(_: object) -> list[object]:
+        process.send_signal(signal.SIGINT)
+        return []
+
+    daemon.rules.update({Audio: interrupt, Close: interrupt})  # type: ignore[dict-item]
+    process = subprocess.Popen(
+        command("pipe", "--socket", socket),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(PCM[:2000])
+    process.stdin.flush()
+    assert process.wait(30) == 130
+    assert process.communicate() == (b"", b"")
+
+
+def test_lost_audio_is_told(asrd_process: Run, daemon: FakeDaemon, socket: Path) -> None:
+    dropped = Event(stream=1, event="dropped", at=9.0, start=2.0, end=4.5, reason="overload")
+    daemon.rules[Close] = lambda _: [dropped, closed()]
+    outcome = asrd_process("pipe", "--socket", socket, "--delivery", "live", stdin=PCM)
+    assert outcome.code == 0
+    assert outcome.error == "2.5 s of audio at 2.0 s were lost: overload"
+
+
+def test_text_that_was_lost_is_told_and_the_rest_goes_on(
+    asrd_process: Run, daemon: FakeDaemon, socket: Path
+) -> None:
+    trouble = refusal("provider_failed", "it crashed", stream=1)
+    daemon.rules[Close] = lambda _: [trouble, segment(), closed()]
+    outcome = asrd_process("pipe", "--socket", socket, stdin=PCM)
+    assert (outcome.code, outcome.out) == (70, "hello there\n")
+    assert outcome.error == "it crashed: see the daemon's log"
+
+
+def test_a_stream_that_the_daemon_ends(asrd_process: Run, daemon: FakeDaemon, socket: Path) -> None:
+    daemon.rules[Audio] = lambda _: [closed(reason="shutdown")]
+    outcome = asrd_process("pipe", "--socket", socket, stdin=PCM)
+    assert outcome.code == 69
+    assert outcome.error.startswith("the daemon ended the stream (shutdown)")
+
+
+def test_the_blocks_of_a_slow_pipe_are_sent_as_they_come(daemon: FakeDaemon, socket: Path) -> None:
+    """Each is answered before the next is written: nothing waits for a buffer to fill."""
+    daemon.rules[Audio] = lambda message: [segment(text=f"{len(message.data)} bytes")]
+    process = subprocess.Popen(
+        command("pipe", "--socket", socket), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process:
+        for size in (320, 640):
+            process.stdin.write(bytes(size))
+            process.stdin.flush()
+            assert process.stdout.readline() == f"{size} bytes\n".encode()
+        process.stdin.close()
