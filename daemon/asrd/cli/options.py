@@ -38,6 +38,12 @@ LanguageOption = Annotated[
     str | None,
     typer.Option("--language", "-l", metavar="CODE", help="Spoken language, such as en."),
 ]
+EndpointingOption = Annotated[
+    int,
+    typer.Option(
+        "--endpointing-ms", min=100, max=5000, help="Silence that ends an utterance, in ms."
+    ),
+]
 SocketOption = Annotated[
     Path | None, typer.Option("--socket", metavar="PATH", help="The daemon's socket.")
 ]

@@ -10,6 +10,7 @@ import typer
 
 from asrd.cli.exits import CommandError, Exit
 from asrd.cli.options import (
+    EndpointingOption,
     LanguageOption,
     ModelOption,
     ProviderOption,
@@ -64,6 +65,7 @@ def pipe(
             "--partials", help="Show text while it may still change (jsonl, or a terminal)."
         ),
     ] = False,
+    endpointing_ms: EndpointingOption = 500,
     socket: SocketOption = None,
     option: SettingsOption = None,
 ) -> None:
@@ -91,6 +93,7 @@ def pipe(
                 "sample_rate": rate,
                 "channels": channels,
                 "partials": partials,
+                "endpointing_ms": endpointing_ms,
             },
             wanted_daemon(socket, provider, model, option or []),
             is_json=format_ is PipeFormat.JSONL,

@@ -7,6 +7,7 @@ import typer
 
 from asrd.cli.exits import CommandError, Exit
 from asrd.cli.options import (
+    EndpointingOption,
     Format,
     LanguageOption,
     ModelOption,
@@ -15,6 +16,10 @@ from asrd.cli.options import (
     SocketOption,
     Task,
 )
+
+FILE_ENDPOINTING_MS = 800
+"""Longer than a live stream's: nobody waits for the end of an utterance in a file, and engines
+read longer utterances better."""
 
 
 def transcribe(
@@ -41,6 +46,7 @@ def transcribe(
     words: Annotated[
         bool, typer.Option("--words", help="With the time of each word (json, jsonl, vtt).")
     ] = False,
+    endpointing_ms: EndpointingOption = FILE_ENDPOINTING_MS,
     socket: SocketOption = None,
     option: SettingsOption = None,
 ) -> None:
@@ -69,6 +75,7 @@ def transcribe(
                 "task": task.value,
                 "partials": False,
                 "words": words,
+                "endpointing_ms": endpointing_ms,
             },
             wanted,
             format_=format_,
