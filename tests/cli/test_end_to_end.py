@@ -47,7 +47,7 @@ def test_the_first_command_of_the_readme(asrd_process: Run, two_cities: Recordin
     outcome = asrd_process("transcribe", "--sample")
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
-    assert len(lines) > 3
+    assert len(lines) > 1  # a line for each utterance
     assert word_error_rate([(two_cities.transcript, " ".join(lines))]) < 0.15
 
 

@@ -39,9 +39,12 @@ LanguageOption = Annotated[
     typer.Option("--language", "-l", metavar="CODE", help="Spoken language, such as en."),
 ]
 EndpointingOption = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--endpointing-ms", min=100, max=5000, help="Silence that ends an utterance, in ms."
+        "--endpointing-ms",
+        min=100,
+        max=5000,
+        help="Silence that ends an utterance, in ms. [default: 500; for text of files 800]",
     ),
 ]
 SocketOption = Annotated[

@@ -65,7 +65,7 @@ def pipe(
             "--partials", help="Show text while it may still change (jsonl, or a terminal)."
         ),
     ] = False,
-    endpointing_ms: EndpointingOption = 500,
+    endpointing_ms: EndpointingOption = None,
     socket: SocketOption = None,
     option: SettingsOption = None,
 ) -> None:
@@ -93,7 +93,7 @@ def pipe(
                 "sample_rate": rate,
                 "channels": channels,
                 "partials": partials,
-                "endpointing_ms": endpointing_ms,
+                "endpointing_ms": endpointing_ms or 500,
             },
             wanted_daemon(socket, provider, model, option or []),
             is_json=format_ is PipeFormat.JSONL,

@@ -17,9 +17,12 @@ from asrd.cli.options import (
     Task,
 )
 
-FILE_ENDPOINTING_MS = 800
+TEXT_ENDPOINTING_MS = 800
 """Longer than a live stream's: nobody waits for the end of an utterance in a file, and engines
 read longer utterances better."""
+
+SUBTITLE_ENDPOINTING_MS = 500
+"""A subtitle is one utterance, and must fit on a screen."""
 
 
 def transcribe(
@@ -46,7 +49,7 @@ def transcribe(
     words: Annotated[
         bool, typer.Option("--words", help="With the time of each word (json, jsonl, vtt).")
     ] = False,
-    endpointing_ms: EndpointingOption = FILE_ENDPOINTING_MS,
+    endpointing_ms: EndpointingOption = None,
     socket: SocketOption = None,
     option: SettingsOption = None,
 ) -> None:
@@ -60,6 +63,9 @@ def transcribe(
     from asrd.cli.transcription import transcribe_files
     from asrd.config import Config
 
+    if endpointing_ms is None:
+        is_subtitle = format_ in (Format.SRT, Format.VTT)
+        endpointing_ms = SUBTITLE_ENDPOINTING_MS if is_subtitle else TEXT_ENDPOINTING_MS
     if sample == bool(files):
         raise typer.BadParameter("name files, or --sample and no file", param_hint="FILE...")
     wanted = wanted_daemon(socket, provider, model, option or [])
