@@ -80,8 +80,9 @@ def test_a_pipe_says_the_same_as_the_file(
     from asrd.cli.media import Media
 
     pcm = b"".join(Media(two_cities.path).blocks())
-    piped = asrd_process("pipe", "--socket", served, stdin=pcm)
-    assert piped.out == asrd_process("transcribe", "--socket", served, two_cities.path).out
+    common = ("--socket", served, "--endpointing-ms", "600")
+    piped = asrd_process("pipe", *common, stdin=pcm)
+    assert piped.out == asrd_process("transcribe", *common, two_cities.path).out
 
 
 def test_questions_to_a_real_daemon(asrd_process: Run, served: Path, tmp_path: Path) -> None:
