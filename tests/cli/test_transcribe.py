@@ -22,7 +22,13 @@ def test_text_goes_to_stdout(asrd: Run, daemon: FakeDaemon, socket: Path, speech
     assert (outcome.code, outcome.out, outcome.err) == (0, "hello there\n", "")
     opened = daemon.heard[1]
     assert opened == Open(
-        stream=1, source="file", delivery="lossless", language="en", partials=False, words=True
+        stream=1,
+        source="file",
+        delivery="lossless",
+        language="en",
+        partials=False,
+        words=True,
+        endpointing_ms=800,
     )
     assert len(daemon.audio[1]) == 2 * 2 * 16000
 
