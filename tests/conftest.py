@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import support.profiles  # noqa: F401 - hypothesis draws the same examples in every run
 from asrd_moonshine import MoonshineProvider
 
 TESTS = Path(__file__).parent

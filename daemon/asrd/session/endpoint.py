@@ -4,7 +4,8 @@ An utterance opens at the first window that is likely speech, reaching back by t
 that no first syllable is cut. It ends when no window has been speech for the trailing silence,
 keeping some of that silence (the post-roll) because models read a word better when it is not cut
 at its last sound. What has fewer likely windows than the shortest word is noise and yields
-nothing. An utterance that grows to the longest allowed is split at its quietest point.
+nothing. An utterance that grows to the longest allowed is split at its quietest point, or ends
+there when no speech has come behind it.
 """
 
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ class _Open:
     start: int
     speech_start: int
     speech_end: int
-    likely_windows: int = 1
+    likely_windows: int = 0
     is_told: bool = False
     levels: list[float] = field(default_factory=list)  # one per window from speech_start on
 
@@ -109,13 +110,13 @@ class Endpointer:
 
     def push(self, probability: float, level: float) -> EndpointEvent | None:
         """Judge the next window, of mean power `level`."""
-        begin, rule, speech = self.position, self._rule, self._open
+        begin, rule = self.position, self._rule
         end = self.position = begin + WINDOW_SAMPLES
-        if speech is None:
-            if probability >= rule.begin_probability:
-                start = max(self._floor, begin - rule.pre_roll)
-                self._open = _Open(start, begin, end, levels=[level])
-            return None
+        if self._open is None:
+            if probability < rule.begin_probability:
+                return None
+            self._open = _Open(max(self._floor, begin - rule.pre_roll), begin, end)
+        speech = self._open
         speech.levels.append(level)
         if probability >= rule.stay_probability:
             speech.speech_end = end
@@ -157,13 +158,15 @@ class Endpointer:
         levels = np.asarray(speech.levels)
         smooth = np.convolve(levels, np.ones(5) / 5, mode="same")
         half = len(levels) // 2
-        index = half + int(np.argmin(smooth[half:-2]))
+        index = half + int(np.argmin(smooth[half : max(half + 1, len(levels) - 2)]))
         position = speech.speech_start + index * WINDOW_SAMPLES
+        if position >= speech.speech_end:  # what follows is silence, which nobody has to read
+            return self._finish(speech, self.position)
         self._floor = position
         self._open = _Open(
             position,
             position,
-            max(speech.speech_end, position),
+            speech.speech_end,
             likely_windows=self._rule.shortest_windows,
             is_told=True,
             levels=speech.levels[index:],

@@ -13,6 +13,9 @@ import numpy as np
 from asrd.audio import NO_SAMPLES, Converter, PcmFormat, Samples
 from asrd.errors import ErrorCode, ProtocolError
 
+JOINED_BYTES = 4096
+"""Small chunks are joined up to this size: one of a single sample costs no object of its own."""
+
 
 class MarkKind(Enum):
     """Why the audio is cut at a mark."""
@@ -61,6 +64,11 @@ class Intake:
         """Whether there is nothing to take."""
         return not self._queue
 
+    @property
+    def pieces(self) -> int:
+        """Pieces of audio, and marks between them, that wait: what they cost beside samples."""
+        return len(self._queue)
+
     def receive(self, data: bytes, offset: int | None) -> tuple[int, int] | None:
         """Take a chunk in; whatever came before is trimmed off it.
 
@@ -84,44 +92,71 @@ class Intake:
             else:
                 data = data[(self.expected - offset) * frame_bytes :]
         if data:
-            self._queue.append(data)
+            self._append(data)
             frames = len(data) // frame_bytes
             self.expected += frames
             self.received += frames
             self.waiting += frames
         return hole
 
+    def _append(self, data: bytes) -> None:
+        last = self._queue[-1] if self._queue else None
+        if isinstance(last, bytes) and len(last) + len(data) <= JOINED_BYTES:
+            self._queue[-1] = last + data
+        else:
+            self._queue.append(data)
+
     def skip_to(self, offset: int) -> None:
         """Leave a hole up to `offset`."""
-        self._queue.append(Mark(kind=MarkKind.HOLE, offset=self.expected, resume=offset))
+        last = self._queue[-1] if self._queue else None
+        if isinstance(last, Mark) and last.kind is MarkKind.HOLE:  # nothing came between them
+            self._queue[-1] = replace(last, resume=offset)
+        else:
+            self._queue.append(Mark(kind=MarkKind.HOLE, offset=self.expected, resume=offset))
         self.expected = offset
 
     def mark(self, kind: MarkKind) -> None:
         """Ask for a cut behind all that came so far."""
         self._queue.append(Mark(kind=kind, offset=self.expected, resume=self.expected))
 
-    def drop_oldest(self, frames: int) -> tuple[int, int]:
-        """Forget at least `frames` of the oldest audio that waits, leaving a hole.
+    def clear(self) -> None:
+        """Forget all that waits."""
+        self._queue.clear()
+        self.waiting = 0
 
-        Flushes inside it stay, and are answered where the audio goes on. Returns the span
-        dropped, empty where no audio waits.
+    def drop_oldest(self, frames: int) -> tuple[int, int]:
+        """Forget at least `frames` of the oldest audio that waits, or all before the next hole.
+
+        Flushes inside it stay and are answered in their places, so no answer is ever behind
+        what was told before it. Returns the span dropped, empty where no audio waits.
         """
         target = max(0, self.waiting - frames)
         start = position = self.taken
         kept: list[Mark] = []
         while self.waiting > target:
-            item = self._queue.popleft()
+            item = self._queue[0]
             if isinstance(item, bytes):
                 count = len(item) // self._format.frame_bytes
                 position += count
                 self.waiting -= count
-            elif item.kind is MarkKind.HOLE:
-                start = item.resume if start == position else start
-                position = item.resume
             else:
-                kept.append(item)
-        self._queue.extendleft(replace(mark, resume=position) for mark in reversed(kept))
-        self._queue.appendleft(Mark(kind=MarkKind.HOLE, offset=self.taken, resume=position))
+                if item.resume > position > start:  # a hole, which was told as such
+                    break
+                if start == position:
+                    start = item.resume
+                position = item.resume
+                if item.kind is not MarkKind.HOLE:
+                    kept.append(item)
+            self._queue.popleft()
+        if position == start:
+            return start, start
+        # Each mark resumes where the next one stands, and the last where the audio goes on.
+        marks = [Mark(kind=MarkKind.HOLE, offset=self.taken, resume=position), *kept]
+        resumes = [*(mark.offset for mark in kept), position]
+        self._queue.extendleft(
+            replace(mark, resume=resume)
+            for mark, resume in zip(reversed(marks), reversed(resumes), strict=True)
+        )
         return start, position
 
     def take(self, max_samples: int) -> Batch:

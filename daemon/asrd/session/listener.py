@@ -19,7 +19,7 @@ from asrd.session.endpoint import (
 )
 from asrd.session.gate import EnergyGate
 from asrd.session.held import HeldAudio
-from asrd.session.intake import Intake, Mark
+from asrd.session.intake import Batch, Intake, Mark
 
 BATCH_WINDOWS = 32
 """Windows scored in one round trip per stream: a file at full speed delays nobody by more."""
@@ -51,6 +51,7 @@ class Listener:
 
     def __init__(self, pcm_format: PcmFormat, rule: EndpointRule, start_offset: int) -> None:
         self._format = pcm_format
+        self._own_window = WINDOW_SAMPLES * pcm_format.sample_rate // SAMPLE_RATE
         self.intake = Intake(pcm_format, start_offset)
         self.endpointer = Endpointer(rule, pcm_format.to_16k(start_offset))
         self._gate = EnergyGate()
@@ -67,12 +68,18 @@ class Listener:
     def take_unscored(self) -> tuple[list[Heard], Unscored | None]:
         """Look at what came in: what was heard without a model, and windows that need one.
 
-        At most `BATCH_WINDOWS` windows are handed out, and no more before `scored` is called for
+        About `BATCH_WINDOWS` windows are handed out, and no more before `scored` is called for
         them. Silence that nobody waits for is judged here.
         """
         heard: list[Heard] = []
         while self.has_work:
-            scoring, windows = self._cut_windows()
+            batch = self.intake.take(BATCH_WINDOWS * self._own_window)
+            if batch.mark is not None and not len(batch.samples) + len(self._rest):
+                # A flush behind audio that was heard already: the usual end of a push-to-talk,
+                # where every microsecond is waited for.
+                heard += self._pass_mark(batch.mark, batch.position)
+                continue
+            scoring, windows = self._cut_windows(batch)
             silent = scoring.silent
             is_fresh = self._is_fresh or silent > 0
             if silent < len(windows):
@@ -99,14 +106,21 @@ class Listener:
         """Let go of audio that nothing needs any more."""
         self._held.forget_before(position)
 
-    def _cut_windows(self) -> tuple[_Scoring, npt.NDArray[np.float32]]:
-        own_samples = BATCH_WINDOWS * WINDOW_SAMPLES * self._format.sample_rate // SAMPLE_RATE
-        batch = self.intake.take(own_samples)
+    def clear(self) -> None:
+        """The stream has ended: let go of all audio."""
+        self.intake.clear()
+        self._held = HeldAudio()
+        self._rest = NO_SAMPLES
+        self._scoring = None
+
+    def _cut_windows(self, batch: Batch) -> tuple[_Scoring, npt.NDArray[np.float32]]:
         self._held.append(batch.position, batch.samples)
-        samples = np.concatenate([self._rest, batch.samples])
+        parts = [self._rest, batch.samples]
         end = batch.position + len(batch.samples)
         if batch.mark is not None:  # the last window is filled up with silence
-            samples = np.pad(samples, (0, -len(samples) % WINDOW_SAMPLES))
+            missing = -(len(self._rest) + len(batch.samples)) % WINDOW_SAMPLES
+            parts.append(np.zeros(missing, np.float32))
+        samples = np.concatenate(parts)
         whole = len(samples) // WINDOW_SAMPLES
         self._rest = samples[whole * WINDOW_SAMPLES :]
         windows = samples[: whole * WINDOW_SAMPLES].reshape(whole, WINDOW_SAMPLES)
@@ -121,14 +135,16 @@ class Listener:
             if event is not None:
                 heard.append(event)
         if scoring.mark is not None:
-            utterance = self.endpointer.cut(scoring.end)
-            if utterance is not None:
-                heard.append(utterance)
             heard = [_within(event, scoring.end) for event in heard]
-            heard.append(scoring.mark)
-            self.endpointer.restart(self._format.to_16k(scoring.mark.resume))
-            self._is_fresh = True
+            heard += self._pass_mark(scoring.mark, scoring.end)
         return heard
+
+    def _pass_mark(self, mark: Mark, end: int) -> list[Heard]:
+        """End what is open at `end`, where the audio before the mark ends."""
+        utterance = self.endpointer.cut(end)
+        self.endpointer.restart(self._format.to_16k(mark.resume))
+        self._is_fresh = True
+        return [mark] if utterance is None else [_within(utterance, end), mark]
 
 
 def _within(event: Heard, end: int) -> Heard:

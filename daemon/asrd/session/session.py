@@ -21,19 +21,43 @@ ANSWERS = (
     effects.Gap,
     effects.DecodeFailed,
 )
-"""What must reach the client beside segments; the rest is told anew or has lost its meaning."""
+"""What must reach the client beside segments; credit is told anew, and the rest has lost its
+meaning by then."""
 
 MAX_KEPT_ANSWERS = 256
+
+MAX_ENDED_STREAMS = 256
+"""Ended streams of one session kept in case their end has to be told again."""
 
 
 @dataclass(slots=True)
 class _Record:
-    """One stream and what may have to be sent again."""
+    """One stream and what may have to be sent again, each with its place among all it told."""
 
     stream: Stream
-    segments: deque[effects.Segment]
-    answers: deque[Effect] = field(default_factory=lambda: deque(maxlen=MAX_KEPT_ANSWERS))
+    segments: deque[tuple[int, effects.Segment]]
+    answers: deque[tuple[int, Effect]] = field(
+        default_factory=lambda: deque(maxlen=MAX_KEPT_ANSWERS)
+    )
+    told: int = 0
     closed_at_s: float | None = None
+
+    def again(self, last: int) -> list[Effect]:
+        """What a client has to hear that has the segments up to `last`, in the order told."""
+        missed: list[tuple[int, Effect]] = [
+            (place, segment) for place, segment in self.segments if segment.id > last
+        ]
+        told = [effect for _, effect in sorted([*missed, *self.answers], key=lambda item: item[0])]
+        stream = self.stream
+        if self.closed_at_s is not None or not stream.is_ready:
+            return told
+        has_opened = any(isinstance(effect, effects.OpenedStream) for effect in told)
+        if not has_opened and not stream.has_received:
+            # Nothing shows that the client has heard it: it may have been lost in the break.
+            return [effects.OpenedStream(stream=stream.number, credit=stream.credit), *told]
+        if stream.credit is not None:
+            told.append(effects.CreditRaised(stream=stream.number, offset=stream.credit))
+        return told
 
 
 class Session:
@@ -110,13 +134,14 @@ class Session:
         if record is None or record.stream is not stream:
             return []
         for effect in told:
+            record.told += 1
             if isinstance(effect, effects.Segment):
-                record.segments.append(effect)
+                record.segments.append((record.told, effect))
             elif isinstance(effect, effects.StreamClosed):
                 record.closed_at_s = self._now_s()
-                record.answers.append(effect)
+                record.answers.append((record.told, effect))
             elif not self.is_attached and isinstance(effect, ANSWERS):
-                record.answers.append(effect)
+                record.answers.append((record.told, effect))
         return told
 
     def detach(self) -> None:
@@ -125,26 +150,34 @@ class Session:
         self._forget_delivered()
 
     def resume(self, have: Mapping[int, int]) -> list[Effect]:
-        """The client is back: what it has to hear once more, in order for each stream."""
+        """The client is back: what it has to hear once more, in order for each stream.
+
+        Credit is told anew, since it may have been raised while nobody heard it.
+        """
         self.is_attached = True
         again: list[Effect] = []
         for number, record in self._records.items():
-            last = have.get(number, -1)
-            again += [segment for segment in record.segments if segment.id > last]
-            again += record.answers
-            if record.closed_at_s is None:
-                record.answers.clear()
+            again += record.again(have.get(number, -1))
+            end = record.answers[-1] if record.closed_at_s is not None else None
+            record.answers.clear()
+            if end is not None:  # it was told just now, so it may be lost just now
+                record.answers.append(end)
+                record.closed_at_s = self._now_s()
         return again
 
     def _forget_delivered(self) -> None:
         """Let go of streams that ended so long before the break that the client has heard it.
 
         A connection takes what is written within the send timeout or is closed, so an end that
-        was told longer ago than that has arrived.
+        was told longer ago than that has arrived. No more than `MAX_ENDED_STREAMS` are kept.
         """
         before = self._now_s() - self._delivered_after_s
-        self._records = {
-            number: record
+        ended = {
+            number: record.closed_at_s
             for number, record in self._records.items()
-            if record.closed_at_s is None or record.closed_at_s > before
+            if record.closed_at_s is not None
         }
+        latest = sorted(ended, key=lambda number: ended[number])[-MAX_ENDED_STREAMS:]
+        kept = {number for number in latest if ended[number] > before}
+        for number in ended.keys() - kept:
+            del self._records[number]

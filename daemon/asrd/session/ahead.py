@@ -1,0 +1,85 @@
+"""What a stream has heard and not finished: utterances, and the marks between them, in order.
+
+A mark is a flush or the close; it waits for the utterances before it, so everything is told in
+the order of its audio.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from asrd.session.endpoint import Utterance
+from asrd.session.intake import Mark
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Queued:
+    """An utterance that waits for a model. `attempts` counts the workers that it has ended."""
+
+    utterance: Utterance
+    queued_at_s: float
+    attempts: int = 0
+
+
+class Ahead:
+    """The queue of one stream. Positions are 16 kHz samples."""
+
+    def __init__(self) -> None:
+        self._items: deque[Queued | Mark] = deque()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: Queued | Mark) -> None:
+        """Let something wait behind all others."""
+        self._items.append(item)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._items.clear()
+
+    @property
+    def head(self) -> Queued | Mark | None:
+        """What stands first."""
+        return self._items[0] if self._items else None
+
+    @property
+    def first(self) -> Queued:
+        """The utterance that stands first.
+
+        Raises:
+            AssertionError: none does; whoever asks has told the marks before it.
+        """
+        head = self.head
+        if not isinstance(head, Queued):
+            raise AssertionError(f"{head} stands where an utterance was expected")
+        return head
+
+    def pop(self) -> Queued:
+        """Take out the utterance that stands first."""
+        first = self.first
+        self._items.popleft()
+        return first
+
+    def pop_mark(self) -> Mark | None:
+        """Take out the mark that stands first; None where an utterance or nothing does."""
+        head = self.head
+        if not isinstance(head, Mark):
+            return None
+        self._items.popleft()
+        return head
+
+    def waiting_samples(self, *, has_begun: bool) -> int:
+        """Samples in utterances that no decode has begun; `has_begun`: the first is being read."""
+        return sum(item.utterance.end - item.utterance.start for item in self._waiting(has_begun))
+
+    def drop_oldest(self, *, has_begun: bool) -> Utterance | None:
+        """Take out the first utterance that no decode has begun; None where there is none."""
+        waiting = self._waiting(has_begun)
+        if not waiting:
+            return None
+        self._items.remove(waiting[0])
+        return waiting[0].utterance
+
+    def _waiting(self, has_begun: bool) -> list[Queued]:
+        queued = [item for item in self._items if isinstance(item, Queued)]
+        return queued[1:] if has_begun else queued

@@ -1,0 +1,130 @@
+"""The account of one stream: how far it is finished, what was counted, what its client knows.
+
+Offsets are the stream's own, positions 16 kHz samples. Each method named for an effect makes that
+effect and enters it.
+"""
+
+from collections.abc import Iterator
+
+from asrd.audio import PcmFormat
+from asrd.session import effects
+from asrd.session.effects import CloseReason, DropReason, Effect
+from asrd.session.endpoint import Utterance
+from asrd.transcript import Hypothesis
+
+TOLD_EVERY_S = 0.5
+"""Audio by which commit or credit moves before it is told by itself."""
+
+MAX_ACKS_AT_ONCE = 128
+"""A commit that moves by many seconds at once is told second by second up to here: more than the
+audio that may wait to be heard. What goes further is a hole, whose length is up to its sender."""
+
+
+class Ledger:
+    """Commit, credit, ids and counts.
+
+    `window` is how far ahead of the commit audio may be sent, in samples; None on a live stream.
+    """
+
+    def __init__(
+        self,
+        stream: int,
+        pcm_format: PcmFormat,
+        *,
+        start_offset: int,
+        start_id: int,
+        window: int | None,
+    ) -> None:
+        self._stream = stream
+        self._format = pcm_format
+        self._window = window
+        self._second = pcm_format.sample_rate
+        self._step = round(TOLD_EVERY_S * pcm_format.sample_rate)
+        self._told = start_offset
+        self._segments = 0
+        self._dropped = 0
+        self.committed = start_offset
+        self.next_id = start_id
+        self.credit = self._credit_now
+
+    def move_to(self, offset: int) -> None:
+        """All before `offset` is finished. The commit never goes back."""
+        self.committed = max(self.committed, offset)
+
+    def is_overdrawn(self, expected: int) -> bool:
+        """Whether audio up to `expected` is past twice the window."""
+        return self._window is not None and expected - self.committed > 2 * self._window
+
+    # ── what is told ──────────────────────────────────────────────────────────────────────────
+
+    def opened(self) -> effects.OpenedStream:
+        """The stream's first effect, with its credit."""
+        self.credit = self._credit_now
+        return effects.OpenedStream(stream=self._stream, credit=self.credit)
+
+    def due(self) -> Iterator[Effect]:
+        """Commit and credit, where they moved so far that they are told by themselves."""
+        yield from self.overdue()
+        if self.committed - self._told >= self._step:
+            yield effects.Committed(stream=self._stream, offset=self._tell_commit())
+        credit = self._credit_now
+        if credit is not None and self.credit is not None and credit - self.credit >= self._step:
+            self.credit = credit
+            yield effects.CreditRaised(stream=self._stream, offset=credit)
+
+    def overdue(self) -> Iterator[effects.Committed]:
+        """The commit, second by second, as far as it is more than one behind.
+
+        It moves so far at once when much silence is heard in one go.
+        """
+        if self.committed - self._told <= MAX_ACKS_AT_ONCE * self._second:
+            while self.committed - self._told > self._second:
+                self._told += self._second
+                yield effects.Committed(stream=self._stream, offset=self._told)
+
+    def flushed(self, offset: int) -> effects.Flushed:
+        """All before `offset` is finished, as was asked for."""
+        self._tell_commit()
+        return effects.Flushed(stream=self._stream, offset=offset)
+
+    def segment(
+        self, utterance: Utterance, hypothesis: Hypothesis, latency_s: float
+    ) -> effects.Segment:
+        """The next segment, with the commit."""
+        segment = effects.Segment(
+            stream=self._stream,
+            id=self.next_id,
+            start=utterance.speech_start,
+            end=utterance.speech_end,
+            window_start=utterance.start,
+            hypothesis=hypothesis,
+            offset=self._tell_commit(),
+            latency_s=latency_s,
+        )
+        self.next_id += 1
+        self._segments += 1
+        return segment
+
+    def dropped(self, start: int, end: int, reason: DropReason) -> effects.Dropped:
+        """Audio between two positions that will not be recognised."""
+        self._dropped += end - start
+        return effects.Dropped(stream=self._stream, start=start, end=end, reason=reason)
+
+    def closed(self, reason: CloseReason, received: int) -> effects.StreamClosed:
+        """The last effect, of a stream that received so many samples."""
+        return effects.StreamClosed(
+            stream=self._stream,
+            reason=reason,
+            offset=self.committed,
+            segments=self._segments,
+            audio=self._format.to_16k(received),
+            dropped=self._dropped,
+        )
+
+    def _tell_commit(self) -> int:
+        self._told = self.committed
+        return self.committed
+
+    @property
+    def _credit_now(self) -> int | None:
+        return None if self._window is None else self.committed + self._window

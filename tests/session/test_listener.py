@@ -1,0 +1,260 @@
+"""From audio to utterances: windows handed out, scores taken back, marks in their places."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asrd.audio import PcmFormat
+from asrd.session.endpoint import WINDOW_SAMPLES, EndpointRule, SpeechBegan, Utterance
+from asrd.session.gate import OPEN_FOR_WINDOWS
+from asrd.session.intake import Mark, MarkKind
+from asrd.session.listener import BATCH_WINDOWS, Heard, Listener, Unscored
+from support.profiles import examples
+from support.streams import QUICK_RULE, loud, loud_probability, silence
+
+W = WINDOW_SAMPLES
+MOST_WINDOWS = BATCH_WINDOWS + 8
+"""What a mark may add to a batch: the resampler's rest, and a window that is filled up."""
+
+
+def listener(
+    *, rate: int = 16000, rule: EndpointRule = QUICK_RULE, start_offset: int = 0
+) -> Listener:
+    return Listener(PcmFormat(sample_rate=rate), rule, start_offset)
+
+
+def give(to: Listener, sound: npt.NDArray[np.int16], offset: int | None = None) -> None:
+    to.intake.receive(sound.tobytes(), offset)
+
+
+def listen(to: Listener, seen: Callable[[Unscored], None] = lambda _: None) -> list[Heard]:
+    """Everything that is heard in what waits."""
+    heard: list[Heard] = []
+    while to.has_work:
+        at_once, unscored = to.take_unscored()
+        heard += at_once
+        if unscored is not None:
+            seen(unscored)
+            heard += to.scored(loud_probability(unscored.windows))
+    return heard
+
+
+def only_utterance(heard: list[Heard]) -> Utterance:
+    (utterance,) = [event for event in heard if isinstance(event, Utterance)]
+    return utterance
+
+
+def test_silence_is_judged_without_a_model() -> None:
+    ear = listener()
+    give(ear, silence(100 * W + 7))
+    assert ear.take_unscored() == ([], None)
+    assert ear.endpointer.position == 100 * W
+    assert not ear.has_work
+
+
+def test_what_is_audible_is_handed_out_and_nothing_more_until_it_is_scored() -> None:
+    ear = listener()
+    give(ear, np.concatenate([silence(3 * W), loud(0, 2 * W)]))
+    heard, unscored = ear.take_unscored()
+    assert heard == []
+    assert unscored is not None
+    assert unscored.windows.shape == (2, W)
+    assert ear.endpointer.position == 0  # judged with the rest, in order
+    give(ear, loud(0, W))
+    assert not ear.has_work
+    assert ear.take_unscored() == ([], None)
+    ear.scored(np.zeros(2, np.float32))
+    assert ear.endpointer.position == 5 * W
+    assert ear.has_work
+
+
+def test_scores_that_nobody_asked_for_say_nothing() -> None:
+    assert listener().scored(np.ones(3, np.float32)) == []
+
+
+def test_a_wrong_number_of_scores_is_a_bug_and_seen_as_one() -> None:
+    ear = listener()
+    give(ear, loud(0, 2 * W))
+    ear.take_unscored()
+    with pytest.raises(ValueError, match="zip"):
+        ear.scored(np.ones(3, np.float32))
+
+
+def test_speech_that_begins_in_the_middle_of_a_window_is_heard_with_its_audio() -> None:
+    ear = listener()
+    sound = np.concatenate([silence(5 * W + 100), loud(0, 6 * W), silence(6 * W)])
+    give(ear, sound)
+    heard = listen(ear)
+    assert heard[0] == SpeechBegan(position=5 * W)
+    utterance = only_utterance(heard)
+    assert (utterance.speech_start, utterance.speech_end) == (5 * W, 12 * W)
+    audio = ear.audio(utterance.start, utterance.end)
+    expected = sound[utterance.start : utterance.end] / np.float32(32768)
+    assert audio.tolist() == expected.tolist()
+
+
+def test_the_last_window_before_a_mark_is_filled_up_and_reaches_no_further_than_the_audio() -> None:
+    ear = listener()
+    give(ear, loud(0, 3 * W + 10))
+    ear.intake.mark(MarkKind.FLUSH)
+    sizes: list[int] = []
+    heard = listen(ear, lambda unscored: sizes.append(len(unscored.windows)))
+    assert sizes == [4]
+    assert heard[1:] == [
+        Utterance(start=0, end=3 * W + 10, speech_start=0, speech_end=3 * W + 10),
+        Mark(kind=MarkKind.FLUSH, offset=3 * W + 10, resume=3 * W + 10),
+    ]
+    assert ear.endpointer.position == 3 * W + 10
+
+
+def test_an_utterance_that_ends_in_the_last_window_reaches_no_further_than_the_audio() -> None:
+    """The silence that ended it is partly what the window was filled up with."""
+    ear = listener(rule=replace(QUICK_RULE, post_roll=100 * W))
+    give(ear, np.concatenate([loud(0, 2 * W), silence(3 * W + 10)]))
+    ear.intake.mark(MarkKind.FLUSH)
+    utterance = only_utterance(listen(ear))
+    assert (utterance.speech_end, utterance.end) == (2 * W, 5 * W + 10)
+
+
+def test_windows_begin_anew_behind_a_mark() -> None:
+    ear = listener()
+    give(ear, loud(0, W + 10))
+    ear.intake.mark(MarkKind.FLUSH)
+    give(ear, loud(W + 10, 3 * W + 10))
+    batches: list[Unscored] = []
+    listen(ear, batches.append)
+    first, second = batches
+    assert round(float(second.windows[0, 0]) * 32768) == 6000 + W + 10
+    assert first.is_fresh
+    assert second.is_fresh
+
+
+def test_a_hole_ends_the_utterance_and_nothing_reaches_over_it() -> None:
+    ear = listener()
+    give(ear, loud(0, 4 * W))
+    give(ear, loud(10**6, 10**6 + 4 * W), 10**6)
+    ear.intake.mark(MarkKind.CLOSE)
+    utterances = [event for event in listen(ear) if isinstance(event, Utterance)]
+    assert [(spoken.start, spoken.end) for spoken in utterances] == [
+        (0, 4 * W),
+        (10**6, 10**6 + 4 * W),
+    ]
+
+
+def test_a_stream_that_begins_anywhere_has_that_clock() -> None:
+    ear = listener(rate=48000, start_offset=48000 * 100)
+    give(ear, loud(0, 48000))
+    ear.intake.mark(MarkKind.FLUSH)
+    assert only_utterance(listen(ear)).start == 1_600_000
+
+
+def test_forgotten_audio_is_let_go_of() -> None:
+    ear = listener()
+    for _ in range(10):
+        give(ear, silence(32 * W))
+        listen(ear)
+    ear.forget_before(9 * 32 * W)
+    assert len(ear.audio(0, 10**9)) == 32 * W
+
+
+def test_an_ended_listener_holds_nothing() -> None:
+    ear = listener()
+    give(ear, loud(0, 10 * W))
+    listen(ear)
+    give(ear, loud(10 * W, 90 * W))
+    ear.take_unscored()
+    ear.clear()
+    assert len(ear.audio(0, 10**9)) == 0
+    assert not ear.has_work
+    assert ear.scored(np.ones(32, np.float32)) == []
+
+
+def test_the_model_is_told_where_audio_jumped() -> None:
+    """Else it would take what it hears now for what follows what it heard then."""
+    ear = listener()
+    is_fresh: list[bool] = []
+    for sound in (
+        loud(0, W),  # the beginning
+        loud(0, W),
+        silence((OPEN_FOR_WINDOWS + 4) * W),
+        silence(8 * W),  # these are not handed out
+        loud(0, W),
+        loud(0, W),
+    ):
+        give(ear, sound)
+        listen(ear, lambda unscored: is_fresh.append(unscored.is_fresh))
+    assert is_fresh == [True, False, False, True, False]
+
+
+@given(
+    rate=st.sampled_from([8000, 16000, 44100]),
+    runs=st.lists(
+        st.tuples(st.booleans(), st.integers(0, 60), st.integers(0, 511)), min_size=1, max_size=8
+    ),
+    chunk=st.integers(50, 9000),
+    marks=st.sets(st.integers(0, 7)),
+)
+@examples(60)
+def test_every_sample_that_matters_is_handed_out_once_and_in_order(
+    rate: int, runs: list[tuple[bool, int, int]], chunk: int, marks: set[int]
+) -> None:
+    """Windows that follow each other are told as such; no batch is much too long; utterances and
+    marks come in order of position."""
+    ear = listener(rate=rate)
+    handed: list[npt.NDArray[np.float32]] = []
+
+    def see(unscored: Unscored) -> None:
+        assert 0 < len(unscored.windows) <= MOST_WINDOWS
+        assert unscored.is_fresh or handed
+        handed.append(unscored.windows.reshape(-1))
+
+    heard: list[Heard] = []
+    position = 0
+    for index, (is_loud, windows, rest) in enumerate(runs):
+        count = windows * W + rest
+        sound = loud(position, position + count) if is_loud else silence(count)
+        position += count
+        for at in range(0, count, chunk):
+            give(ear, sound[at : at + chunk])
+            heard += listen(ear, see)
+        if index in marks:
+            ear.intake.mark(MarkKind.FLUSH)
+    ear.intake.mark(MarkKind.CLOSE)
+    heard += listen(ear, see)
+
+    if rate == 16000:
+        everything = np.concatenate([np.zeros(0, np.float32), *handed])
+        wanted = np.concatenate(
+            [np.zeros(0, np.int64)]
+            + [
+                loud(0, end)[start:end].astype(np.int64)
+                for (is_loud, *_), start, end in zip(runs, starts(runs), ends(runs), strict=True)
+                if is_loud
+            ]
+        )
+        got = np.rint(everything[everything != 0] * 32768).astype(np.int64)
+        assert got.tolist() == wanted.tolist()
+    ends_of = [event.end for event in heard if isinstance(event, Utterance)]
+    assert ends_of == sorted(ends_of)
+    flushes = [event.offset for event in heard if isinstance(event, Mark)]
+    assert flushes == [
+        *[ends(runs)[index] for index in sorted(marks) if index < len(runs)],
+        position,
+    ]
+    assert isinstance(heard[-1], Mark)
+    assert heard[-1].kind is MarkKind.CLOSE
+    assert ear.endpointer.position == PcmFormat(sample_rate=rate).to_16k(position)
+
+
+def ends(runs: list[tuple[bool, int, int]]) -> list[int]:
+    return list(accumulate(windows * W + rest for _, windows, rest in runs))
+
+
+def starts(runs: list[tuple[bool, int, int]]) -> list[int]:
+    return [0, *ends(runs)[:-1]]
