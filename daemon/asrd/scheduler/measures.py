@@ -21,10 +21,10 @@ class Latencies:
         if not self._values:
             return {}
         ordered = sorted(self._values)
-        last = len(ordered) - 1
-        return {
-            name: round(ordered[round(last * share)] * 1000, 3)
-            for name, share in (("p50", 0.50), ("p95", 0.95), ("p99", 0.99))
+        count = len(ordered)
+        return {  # rank ceil(count * percent / 100), in whole numbers
+            f"p{percent}": round(ordered[-(-count * percent // 100) - 1] * 1000, 3)
+            for percent in (50, 95, 99)
         }
 
 

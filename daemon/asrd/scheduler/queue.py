@@ -5,7 +5,8 @@ The queue holds streams, each once, never audio. An entry's place is
     (priority, finals before partials, first come first served)
 
 and an entry whose model cannot take work just now is passed over, not waited for. Entries of one
-model stand in one heap, so a turn costs a look at the head of each model's heap and one pop.
+model stand in one heap, so a turn costs a look at the head of each model's heap and one pop. An
+entry that is withdrawn stays in its heap, void, until it comes up or half of the heap is void.
 """
 
 import heapq
@@ -32,11 +33,44 @@ class _Entry:
     is_void: bool = field(default=False, compare=False)
 
 
+class _Heap:
+    """The entries of one model; `void` of them are wanted no more."""
+
+    def __init__(self) -> None:
+        self.entries: list[_Entry] = []
+        self.void = 0
+
+    def push(self, entry: _Entry) -> None:
+        heapq.heappush(self.entries, entry)
+
+    def withdraw(self, entry: _Entry) -> None:
+        entry.is_void = True
+        self.void += 1
+        self._tidy()
+
+    def pop(self) -> _Entry:
+        entry = heapq.heappop(self.entries)
+        self._tidy()
+        return entry
+
+    def _tidy(self) -> None:
+        if self.void * 2 > len(self.entries):
+            self.entries = [each for each in self.entries if not each.is_void]
+            heapq.heapify(self.entries)
+            self.void = 0
+
+    def head(self) -> _Entry | None:
+        while self.entries and self.entries[0].is_void:
+            heapq.heappop(self.entries)
+            self.void -= 1
+        return self.entries[0] if self.entries else None
+
+
 class StreamQueue:
     """Waiting streams, each at most once."""
 
     def __init__(self) -> None:
-        self._heaps: dict[Hashable, list[_Entry]] = {}
+        self._heaps: dict[Hashable, _Heap] = {}
         self._entries: dict[Hashable, _Entry] = {}
         self._count = 0
 
@@ -45,6 +79,16 @@ class StreamQueue:
 
     def __contains__(self, stream: Hashable) -> bool:
         return stream in self._entries
+
+    @property
+    def kept(self) -> int:
+        """Entries in memory, void ones among them: never more than twice the streams that wait."""
+        return sum(len(heap.entries) for heap in self._heaps.values())
+
+    def get(self, stream: Hashable) -> Ticket | None:
+        """What a stream stands for; None where it does not stand here."""
+        entry = self._entries.get(stream)
+        return entry.ticket if entry is not None else None
 
     def put(self, ticket: Ticket) -> bool:
         """Let a stream stand in the queue, or change what it stands for.
@@ -59,11 +103,11 @@ class StreamQueue:
             self._count += 1
             came = self._count
         else:
-            old.is_void = True
+            self._withdraw(old)
             came = old.order[2]
         entry = _Entry((ticket.priority, ticket.is_partial, came), ticket)
         self._entries[ticket.stream] = entry
-        heapq.heappush(self._heaps.setdefault(ticket.model, []), entry)
+        self._heaps.setdefault(ticket.model, _Heap()).push(entry)
         return old is None
 
     def remove(self, stream: Hashable) -> Ticket | None:
@@ -71,7 +115,7 @@ class StreamQueue:
         entry = self._entries.pop(stream, None)
         if entry is None:
             return None
-        entry.is_void = True
+        self._withdraw(entry)
         return entry.ticket
 
     def pop(self, is_admitted: Callable[[Ticket], bool]) -> Ticket | None:
@@ -79,17 +123,25 @@ class StreamQueue:
 
         Whether a ticket is admitted may depend on its model and provider only.
         """
-        best: list[_Entry] | None = None
-        for model in list(self._heaps):
-            heap = self._heaps[model]
-            while heap and heap[0].is_void:
-                heapq.heappop(heap)
-            if not heap:
-                del self._heaps[model]
-            elif (best is None or heap[0] < best[0]) and is_admitted(heap[0].ticket):
-                best = heap
+        best: tuple[_Entry, _Heap] | None = None
+        for heap in self._heaps.values():
+            head = heap.head()
+            if head is None or (best is not None and best[0] < head):
+                continue
+            if is_admitted(head.ticket):
+                best = head, heap
         if best is None:
             return None
-        entry = heapq.heappop(best)
+        entry, heap = best
+        heap.pop()
         del self._entries[entry.ticket.stream]
+        self._forget_if_empty(entry.ticket.model)
         return entry.ticket
+
+    def _withdraw(self, entry: _Entry) -> None:
+        self._heaps[entry.ticket.model].withdraw(entry)
+        self._forget_if_empty(entry.ticket.model)
+
+    def _forget_if_empty(self, model: Hashable) -> None:
+        if not self._heaps[model].entries:
+            del self._heaps[model]

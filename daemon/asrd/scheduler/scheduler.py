@@ -71,10 +71,14 @@ class Scheduler:
 
     def want(self, ticket: Ticket) -> None:
         """A stream wants a decode; asking again changes only what it stands for."""
+        old = self._queue.get(ticket.stream)
         if self._queue.put(ticket):
             self._came_s[ticket.stream] = self._clock.now_s()
-            for tally in self._tallies(ticket):
-                tally.waiting += 1
+        if old is not None:
+            for tally in self._tallies(old):
+                tally.waiting -= 1
+        for tally in self._tallies(ticket):
+            tally.waiting += 1
 
     def withdraw(self, stream: Hashable) -> None:
         """A stream wants nothing any more."""
