@@ -48,19 +48,21 @@ class Decode(Call, frozen=True, kw_only=True, tag="decode"):
     is_partial: bool
 
 
-class ScoredStream(Struct, frozen=True, kw_only=True):
-    """Windows of 512 float32 samples of one stream; `is_fresh` forgets what came before."""
+class Windows(Struct, frozen=True, kw_only=True):
+    """Windows of 512 float32 samples of one stream, and the model's state before them.
 
-    stream: int
-    is_fresh: bool
+    The state travels with the windows, so that a worker which dies takes nothing with it. An
+    empty one begins anew.
+    """
+
     windows: bytes
+    state: bytes
 
 
 class Score(Call, frozen=True, kw_only=True, tag="score"):
-    """Score the windows of many streams; the state of those in `ended` is let go first."""
+    """Score the windows of many streams."""
 
-    streams: list[ScoredStream]
-    ended: list[int]
+    streams: list[Windows]
 
 
 class Answer(Struct, frozen=True, kw_only=True, tag_field="answer"):
@@ -83,10 +85,17 @@ class Decoded(Answer, frozen=True, kw_only=True, tag="decoded"):
     decode_s: float
 
 
-class Scored(Answer, frozen=True, kw_only=True, tag="scored"):
-    """Speech probabilities (float32) of each stream's windows, in the order of the call."""
+class Probabilities(Struct, frozen=True, kw_only=True):
+    """The speech probability (float32) of each window, and the model's state behind them."""
 
-    probabilities: list[bytes]
+    probabilities: bytes
+    state: bytes
+
+
+class Scored(Answer, frozen=True, kw_only=True, tag="scored"):
+    """What was found for each stream, in the order of the call."""
+
+    streams: list[Probabilities]
 
 
 class Failed(Answer, frozen=True, kw_only=True, tag="failed"):
@@ -112,11 +121,20 @@ def frame(message: AnyCall | AnyAnswer) -> bytearray:
     return buffer
 
 
-def read_call(payload: bytearray | memoryview) -> AnyCall:
+def check(answer: AnyAnswer) -> None:
+    """See that the core will be able to read an answer.
+
+    Raises:
+        TypeError, msgspec.ValidationError: a plugin put something into it that is not of the type.
+    """
+    _answers.decode(_encoder.encode(answer))
+
+
+def read_call(payload: bytes | memoryview) -> AnyCall:
     """A call from a frame's payload."""
     return _calls.decode(payload)
 
 
-def read_answer(payload: bytearray | memoryview) -> AnyAnswer:
+def read_answer(payload: bytes | memoryview) -> AnyAnswer:
     """An answer from a frame's payload. Raises msgspec.ValidationError for anything else."""
     return _answers.decode(payload)

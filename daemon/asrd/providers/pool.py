@@ -42,6 +42,7 @@ class ModelPool:
         self._settings = settings
         self._on_change = on_change
         self._residents: dict[ModelKey, Resident] = {}
+        self._is_stopped = False
 
     def resolve(self, provider: str | None, model: str | None) -> ModelKey:
         """The key for what was asked, with the defaults filled in.
@@ -55,7 +56,7 @@ class ModelPool:
         if model is None and name == self._default_provider:
             model = self._default_model
         model = model or entry.provider.default_model
-        status = entry.provider.status(model)
+        status = entry.status(model)
         if not status.is_present:
             remedy = f": {status.remedy}" if status.remedy else ""
             raise ModelUnavailable(f"{status.problem}{remedy}")
@@ -84,6 +85,11 @@ class ModelPool:
         """Every model that was ever asked for and not unloaded."""
         return dict(self._residents)
 
+    def need(self, key: ModelKey) -> None:
+        """Work has come for this model: load it again if it was unloaded meanwhile."""
+        if key not in self._residents and not self._is_stopped:
+            self.resident(key).begin()
+
     def takes_work(self, key: ModelKey) -> bool:
         """Whether a decode given to this model is answered without waiting for a load.
 
@@ -100,6 +106,7 @@ class ModelPool:
             await resident.stop()
 
     async def stop(self) -> None:
-        """End every worker."""
+        """End every worker, for good."""
+        self._is_stopped = True
         for key in list(self._residents):
             await self.unload(key)

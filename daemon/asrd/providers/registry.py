@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 import pluggy
 
 from asrd.errors import AsrdError
-from asrd.providers.spec import Hooks, Provider
+from asrd.providers.spec import Hooks, ModelStatus, Provider
 
 ENTRY_POINT_GROUP = "asrd"
 
@@ -27,6 +27,15 @@ class Registered:
 
     provider: Provider
     plugin: str
+
+    def status(self, model: str) -> ModelStatus:
+        """The provider's answer, or what kept it from answering: names come from clients."""
+        try:
+            return self.provider.status(model)
+        except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything
+            text = f"{self.provider.name} cannot tell of the model {model!r}"
+            problem = f"{text}: {type(error).__name__}: {error}"
+            return ModelStatus(model=model, is_present=False, problem=problem)
 
 
 @dataclass(slots=True)
@@ -57,13 +66,18 @@ class Registry:
         manager.add_hookspecs(Hooks)
         manager.register(importlib.import_module(plugin), plugin)
         manager.check_pending()
-        brought: list[Provider] = []
-        manager.hook.asrd_register_providers(register=brought.append)
-        for provider in brought:
-            if provider.name in self.registered:
-                other = self.registered[provider.name].plugin
-                raise ValueError(f"provider {provider.name!r} is already brought by {other}")
-            self.registered[provider.name] = Registered(provider=provider, plugin=plugin)
+        brought: dict[str, Registered] = {}
+
+        def register(provider: object) -> None:
+            if not isinstance(provider, Provider):
+                raise TypeError(f"{provider!r} is not a Provider")
+            taken = self.registered.get(provider.name) or brought.get(provider.name)
+            if taken is not None:
+                raise ValueError(f"provider {provider.name!r} is already brought by {taken.plugin}")
+            brought[provider.name] = Registered(provider=provider, plugin=plugin)
+
+        manager.hook.asrd_register_providers(register=register)
+        self.registered |= brought  # all or none
 
 
 def discover() -> Registry:
@@ -72,6 +86,6 @@ def discover() -> Registry:
     for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
         try:
             registry.add(entry_point.value)
-        except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger may raise anything
             registry.broken[entry_point.name] = f"{type(error).__name__}: {error}"
     return registry

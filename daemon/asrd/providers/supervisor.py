@@ -13,10 +13,11 @@ import sys
 from collections.abc import Callable
 from typing import cast
 
+import msgspec
 import structlog
 
 from asrd.errors import ModelUnavailable, ProviderError
-from asrd.framing import FrameSplitter
+from asrd.framing import FrameError, FrameSplitter
 from asrd.providers import calls
 
 log = structlog.get_logger()
@@ -51,7 +52,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
             ours.setblocking(False)
             # In the loop's own thread: the pause is that of one vfork.
             process = subprocess.Popen(  # noqa: ASYNC220
-                [sys.executable, "-m", "asrd.providers.worker", str(theirs.fileno())],
+                # -P: a file in the working directory must not stand in for a module.
+                [sys.executable, "-P", "-m", "asrd.providers.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # a printf in an engine must not reach the protocol on stdout
@@ -110,7 +112,15 @@ class WorkerProcess(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have arrived."""
-        for payload in self._splitter.feed(memoryview(self._buffer)[:nbytes]):
+        try:
+            self._take(memoryview(self._buffer)[:nbytes])
+        except (FrameError, msgspec.MsgspecError) as error:
+            log.error("worker_unintelligible", worker=self.name, pid=self.pid, problem=str(error))
+            if self._transport is not None:
+                self._transport.abort()
+
+    def _take(self, data: memoryview) -> None:
+        for payload in self._splitter.feed(data):
             answer = calls.read_answer(payload)
             future = self._pending.pop(answer.id, None)
             if future is None or future.done():

@@ -3,13 +3,13 @@
 The model reads windows of 512 samples at 16 kHz, each behind the last 64 samples of the one
 before, and carries a recurrent state from window to window. All windows of one stream that are at
 hand go through it in one call, which costs half as much per window as one by one. Its state has
-a batch size of one, so different streams cannot share a call.
+a batch size of one, so different streams cannot share a call. The state is the caller's, who
+hands it in and keeps what comes back: 1.3 kB, and a worker that dies takes no stream's past along.
 
 Silero VAD: https://github.com/snakers4/silero-vad (MIT).
 """
 
 import importlib.util
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,9 @@ from asrd.errors import ModelUnavailable
 
 WINDOW_SAMPLES = 512
 CONTEXT_SAMPLES = 64
-_STATE_SHAPE = (1, 1, 128)
-
-
-@dataclass(slots=True)
-class _State:
-    h: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(_STATE_SHAPE, np.float32))
-    c: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(_STATE_SHAPE, np.float32))
-    context: npt.NDArray[np.float32] = field(
-        default_factory=lambda: np.zeros(CONTEXT_SAMPLES, np.float32)
-    )
+HIDDEN = 128
+STATE_BYTES = 4 * (2 * HIDDEN + CONTEXT_SAMPLES)
+_FRESH = bytes(STATE_BYTES)
 
 
 def model_path() -> Path:
@@ -46,7 +39,7 @@ def model_path() -> Path:
 
 
 class VoiceActivity:
-    """Scores windows; keeps one state for each stream."""
+    """Scores windows. Keeps nothing from one call to the next."""
 
     def __init__(self) -> None:
         import onnxruntime
@@ -59,28 +52,27 @@ class VoiceActivity:
         self._session: Any = onnxruntime.InferenceSession(
             str(model_path()), providers=["CPUExecutionProvider"], sess_options=options
         )
-        self._states: dict[int, _State] = {}
-
-    def forget(self, stream: int) -> None:
-        """The stream has ended."""
-        self._states.pop(stream, None)
 
     def score(
-        self, stream: int, windows: npt.NDArray[np.float32], *, is_fresh: bool
-    ) -> npt.NDArray[np.float32]:
-        """The speech probability of each window, shape (n,), for windows of shape (n, 512).
+        self, windows: npt.NDArray[np.float32], state: bytes
+    ) -> tuple[npt.NDArray[np.float32], bytes]:
+        """The speech probability of each window, and the state behind them.
 
-        `is_fresh`: these windows do not follow the last ones.
+        Args:
+            windows: shape (n, 512), n at least 1.
+            state: what the call for the windows before these gave; empty where nothing was before.
+
+        Returns:
+            Probabilities of shape (n,), and `STATE_BYTES` for the next call.
         """
-        if is_fresh or stream not in self._states:
-            self._states[stream] = _State()
-        state = self._states[stream]
+        before = np.frombuffer(state or _FRESH, np.float32)
+        h, c, context = np.split(before, (HIDDEN, 2 * HIDDEN))
         padded = np.empty((len(windows), CONTEXT_SAMPLES + WINDOW_SAMPLES), np.float32)
-        padded[0, :CONTEXT_SAMPLES] = state.context
+        padded[0, :CONTEXT_SAMPLES] = context
         padded[1:, :CONTEXT_SAMPLES] = windows[:-1, -CONTEXT_SAMPLES:]
         padded[:, CONTEXT_SAMPLES:] = windows
-        probabilities, state.h, state.c = self._session.run(
-            None, {"input": padded, "h": state.h, "c": state.c}
+        probabilities, h, c = self._session.run(
+            None, {"input": padded, "h": h.reshape(1, 1, -1), "c": c.reshape(1, 1, -1)}
         )
-        state.context = windows[-1, -CONTEXT_SAMPLES:].copy()
-        return np.asarray(probabilities, np.float32).reshape(-1)
+        after = b"".join(part.tobytes() for part in (h, c, windows[-1, -CONTEXT_SAMPLES:]))
+        return np.asarray(probabilities, np.float32).reshape(-1), after

@@ -1,10 +1,12 @@
 """The child process in which one model lives: `python -m asrd.providers.worker FD`.
 
 It reads calls from the socket FD and answers each before it reads the next, all in its main
-thread, so that an engine sees one thread only. A second thread watches for the core's end and
-ends the process at once, whatever the engine is doing: an orphan holds no memory.
+thread, so that an engine sees one thread only. When the core ends, this process ends at once,
+whatever the engine is doing: an orphan holds no memory. On Linux the kernel sees to that;
+elsewhere a second thread watches, which an engine that never gives back the GIL can hold up.
 """
 
+import io
 import os
 import select
 import signal
@@ -22,6 +24,10 @@ from asrd.providers import calls
 from asrd.providers.registry import Registry
 from asrd.providers.spec import DecodeOptions, Model
 from asrd.providers.voice import WINDOW_SAMPLES, VoiceActivity
+
+READ_BYTES = 2**16
+
+PR_SET_PDEATHSIG = 1
 
 WARM_UP_SAMPLES = 8000
 """Half a second of silence: enough that the engine allocates and compiles what it needs."""
@@ -80,34 +86,36 @@ class Worker:
         )
         started = time.monotonic()
         hypothesis = self._model.decode(np.frombuffer(call.audio, np.float32), options)
-        return calls.Decoded(id=call.id, hypothesis=hypothesis, decode_s=time.monotonic() - started)
+        decode_s = time.monotonic() - started
+        answer = calls.Decoded(id=call.id, hypothesis=hypothesis, decode_s=decode_s)
+        calls.check(answer)  # a plugin's mistake costs its decode, not this process
+        return answer
 
     def _score(self, call: calls.Score) -> calls.AnyAnswer:
         if self._voice_activity is None:
             raise ProviderError("the voice-activity model is not loaded")
-        for stream in call.ended:
-            self._voice_activity.forget(stream)
-        probabilities = [
-            self._voice_activity.score(
-                item.stream,
-                np.frombuffer(item.windows, np.float32).reshape(-1, WINDOW_SAMPLES),
-                is_fresh=item.is_fresh,
-            ).tobytes()
-            for item in call.streams
-        ]
-        return calls.Scored(id=call.id, probabilities=probabilities)
+        streams: list[calls.Probabilities] = []
+        for item in call.streams:
+            windows = np.frombuffer(item.windows, np.float32).reshape(-1, WINDOW_SAMPLES)
+            probabilities, state = self._voice_activity.score(windows, item.state)
+            streams.append(calls.Probabilities(probabilities=probabilities.tobytes(), state=state))
+        return calls.Scored(id=call.id, streams=streams)
 
 
-def _receive(channel: socket.socket, size: int) -> bytearray:
+def _receive(channel: io.BufferedIOBase, size: int) -> bytes:
     """Exactly `size` bytes. Raises EOFError when the core has closed."""
-    buffer = bytearray(size)
-    view = memoryview(buffer)
-    while view:
-        count = channel.recv_into(view)
-        if not count:
-            raise EOFError
-        view = view[count:]
-    return buffer
+    data = channel.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def _ask_to_end_with_parent() -> None:
+    """Have the kernel kill this process when the core ends, even while an engine holds the GIL."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with_core(channel: socket.socket) -> None:
@@ -122,13 +130,17 @@ def main() -> NoReturn:
     """Serve calls on the socket whose descriptor is the first argument."""
     # Ctrl-C in a terminal reaches the whole process group; only the core decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _ask_to_end_with_parent()
+    # A core that ended before that is seen by the thread, for its end of the socket is closed.
     channel = socket.socket(fileno=int(sys.argv[1]))
     threading.Thread(target=_end_with_core, args=(channel,), daemon=True).start()
     worker = Worker()
+    # A small call is one system call.
+    incoming = io.BufferedReader(socket.SocketIO(channel, "r"), READ_BYTES)
     try:
         while True:
-            (size,) = HEADER.unpack(_receive(channel, HEADER.size))
-            call = calls.read_call(_receive(channel, size))
+            (size,) = HEADER.unpack(_receive(incoming, HEADER.size))
+            call = calls.read_call(_receive(incoming, size))
             channel.sendall(calls.frame(worker.answer(call)))
     except (EOFError, OSError):
         os._exit(0)  # the core has gone; an engine's own tear-down could hang

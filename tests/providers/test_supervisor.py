@@ -1,0 +1,120 @@
+"""One child process: its answers, and its death."""
+
+import asyncio
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from asrd.errors import ModelUnavailable, ProviderError
+from asrd.providers import calls
+from asrd.providers.supervisor import WorkerDied, WorkerProcess
+from support.workers import decode, load, load_unruly, worker_process
+
+SEEN_WITHIN_S = 0.1
+LOAD_ECHO = load("asrd_echo", "echo", "echo", latency_ms=0)
+
+
+def test_each_call_gets_its_own_answer() -> None:
+    async def scenario() -> None:
+        async with worker_process(LOAD_ECHO) as worker:
+            sizes = [1600, 3200, 800, 4000]
+            answers = await asyncio.gather(*(worker.call(decode(size)) for size in sizes))
+            said = [answer.hypothesis.text.split()[1] for answer in answers]  # type: ignore[union-attr]
+            assert said == ["0.100s", "0.200s", "0.050s", "0.250s"]
+
+    asyncio.run(scenario())
+
+
+def test_failures_are_told_in_the_plugins_own_kind() -> None:
+    async def scenario() -> None:
+        async with worker_process() as worker:
+            with pytest.raises(ModelUnavailable, match="echo has one model"):
+                await worker.call(load("asrd_echo", "echo", "other"))
+            with pytest.raises(ProviderError, match="no model is loaded") as told:
+                await worker.call(decode())
+            assert type(told.value) is ProviderError
+            assert worker.is_alive
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM])
+def test_a_death_is_seen_at_once_by_the_call_under_way_and_by_the_owner(number: int) -> None:
+    async def scenario() -> None:
+        async with worker_process(load_unruly(deed="spin")) as worker:
+            deaths: list[float] = []
+            worker.on_death = lambda: deaths.append(time.monotonic())
+            call = worker.call(decode(is_marked=True))
+            killed = time.monotonic()
+            os.kill(worker.pid, number)
+            with pytest.raises(WorkerDied, match=f"pid {worker.pid}"):
+                await call
+            assert deaths[0] - killed < SEEN_WITHIN_S
+            assert not worker.is_alive
+            assert await worker.ended == -number
+            with pytest.raises(WorkerDied, match="has ended"):
+                await worker.call(decode())
+            assert len(deaths) == 1
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("deed", ["kill", "segv", "abort", "exit", "sys_exit"])
+def test_a_worker_that_ends_itself_amid_a_decode_has_died(deed: str) -> None:
+    """Exit code 0 as well."""
+
+    async def scenario() -> None:
+        async with worker_process(load_unruly(deed=deed)) as worker:
+            with pytest.raises(WorkerDied):
+                await worker.call(decode(is_marked=True))
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_garbles_its_socket_is_ended(capfd: pytest.CaptureFixture[str]) -> None:
+    async def scenario() -> None:
+        async with worker_process(load_unruly(deed="garble")) as worker:
+            with pytest.raises(WorkerDied):
+                await worker.call(decode(is_marked=True))
+            assert await worker.ended == -signal.SIGKILL
+
+    asyncio.run(scenario())
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_what_a_plugin_prints_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    async def scenario() -> None:
+        async with worker_process(load_unruly(deed="print")) as worker:
+            await worker.call(decode(is_marked=True))
+
+    asyncio.run(scenario())
+    out, err = capfd.readouterr()
+    assert out == ""
+    for line in ("by Python", "to descriptor 1", "from C", "by a child"):
+        assert line in err
+
+
+def test_stop_leaves_no_process_and_is_no_death() -> None:
+    async def scenario() -> None:
+        worker = await WorkerProcess.start("under test")
+        worker.on_death = lambda: pytest.fail("it was asked to stop")
+        call = worker.call(load_unruly("slow", flag="/nonexistent"))
+        await worker.stop()
+        assert not psutil.pid_exists(worker.pid)  # not even a zombie
+        with pytest.raises(WorkerDied):
+            await call
+        await worker.stop()
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_that_nobody_waits_for_any_more_is_dropped() -> None:
+    async def scenario() -> None:
+        async with worker_process(LOAD_ECHO) as worker:
+            worker.call(decode()).cancel()
+            assert isinstance(await worker.call(decode()), calls.Decoded)
+
+    asyncio.run(scenario())

@@ -1,0 +1,184 @@
+"""The child process: what it answers, what it survives, and that it never outlives the core."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from asrd import DecodeOptions, Hypothesis
+from asrd.framing import HEADER
+from asrd.providers import calls
+from asrd.providers.voice import WINDOW_SAMPLES
+from asrd.providers.worker import Worker
+from support.workers import Make, decode, load, load_unruly, worker_process
+
+LOAD_ECHO = load("asrd_echo", "echo", "echo")
+
+
+def answer(worker: Worker, make: Make) -> calls.AnyAnswer:
+    return worker.answer(make(7))
+
+
+@contextmanager
+def bare_worker() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
+    """A worker process and our end of its socket, without a supervisor."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        number = theirs.fileno()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "asrd.providers.worker", str(number)], pass_fds=[number]
+        )
+        theirs.close()
+        ours.settimeout(20)
+        try:
+            yield process, ours
+        finally:
+            process.kill()
+            process.wait()
+
+
+def ask(channel: socket.socket, call: calls.AnyCall) -> calls.AnyAnswer:
+    channel.sendall(calls.frame(call))
+    (size,) = HEADER.unpack(channel.recv(HEADER.size, socket.MSG_WAITALL))
+    return calls.read_answer(memoryview(channel.recv(size, socket.MSG_WAITALL)))
+
+
+def descriptors(pid: int) -> list[str]:
+    """What the descriptors of a process are, where the system tells."""
+    return [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def test_it_loads_warms_and_decodes() -> None:
+    worker = Worker()
+    loaded = answer(worker, LOAD_ECHO)
+    assert isinstance(loaded, calls.Loaded)
+    decoded = answer(worker, decode(16_000))
+    assert isinstance(decoded, calls.Decoded)
+    assert decoded.id == 7
+    assert decoded.hypothesis.text.startswith("echo 1.000s ")
+
+
+def test_it_scores_the_streams_of_a_call_in_order() -> None:
+    worker = Worker()
+    answer(worker, lambda call_id: calls.LoadVoiceActivity(id=call_id))
+    quiet = np.zeros((3, WINDOW_SAMPLES), np.float32)
+    streams = [calls.Windows(windows=quiet[:n].tobytes(), state=b"") for n in (1, 3)]
+    scored = answer(worker, lambda call_id: calls.Score(id=call_id, streams=streams))
+    assert isinstance(scored, calls.Scored)
+    assert [len(item.probabilities) for item in scored.streams] == [4, 12]
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"),
+    [
+        (decode(), "provider", "no model is loaded"),
+        (lambda n: calls.Score(id=n, streams=[]), "provider", "voice-activity model is not loaded"),
+        (load("asrd_echo", "echo", "other"), "unavailable", "echo has one model"),
+        (load("asrd_echo", "echo", "echo", latncy_ms=1), "provider", "did you mean 'latency_ms'"),
+        (load("no_such_plugin", "x", "y"), "internal", "No module named 'no_such_plugin'"),
+        (load("asrd_echo", "other", "y"), "internal", "there is no provider 'other'"),
+        (load_unruly("bad_at_load", deed="raise"), "internal", "RuntimeError: unruly by design"),
+        (load_unruly("bad_at_warm_up", deed="raise"), "internal", "RuntimeError: unruly by design"),
+        (load_unruly("bad_at_warm_up", deed="refuse"), "provider", "is not to be read"),
+    ],
+)
+def test_what_cannot_be_done_is_an_answer(make: Make, kind: str, message: str) -> None:
+    failed = answer(Worker(), make)
+    assert isinstance(failed, calls.Failed)
+    assert failed.kind == kind
+    assert message in failed.message
+
+
+@pytest.mark.parametrize("deed", ["raise", "refuse", "nonsense", "unsendable"])
+def test_a_decode_that_fails_costs_only_itself(deed: str) -> None:
+    worker = Worker()
+    answer(worker, load_unruly(deed=deed))
+    assert isinstance(answer(worker, decode(is_marked=True)), calls.Failed)
+    assert isinstance(answer(worker, decode()), calls.Decoded)
+
+
+def test_the_window_cannot_be_written_to_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the frame's own memory."""
+    worker = Worker()
+    answer(worker, LOAD_ECHO)
+    model = worker._model
+    assert model is not None
+    seen: list[bool] = []
+    original = model.decode
+
+    def look(audio: npt.NDArray[np.float32], options: DecodeOptions) -> Hypothesis:
+        seen.append(audio.flags.writeable)
+        return original(audio, options)
+
+    monkeypatch.setattr(model, "decode", look)
+    answer(worker, decode())
+    assert seen == [False]
+
+
+def test_the_end_of_the_core_ends_an_idle_worker() -> None:
+    with bare_worker() as (process, channel):
+        assert isinstance(ask(channel, LOAD_ECHO(1)), calls.Loaded)
+        channel.close()
+        assert process.wait(20) == 0
+
+
+def test_the_end_of_the_core_ends_a_worker_amid_a_decode() -> None:
+    """Without the kernel's help: only the socket closes here, and the parent lives on."""
+    with bare_worker() as (process, channel):
+        ask(channel, load_unruly(deed="spin")(1))
+        channel.sendall(calls.frame(decode(is_marked=True)(2)))
+        channel.close()
+        assert process.wait(20) == 0
+
+
+def test_a_call_cut_short_ends_the_worker_without_a_word() -> None:
+    with bare_worker() as (process, channel):
+        ask(channel, LOAD_ECHO(1))
+        channel.sendall(calls.frame(decode()(2))[:-1])
+        channel.close()
+        assert process.wait(20) == 0
+
+
+def test_an_interrupt_at_the_terminal_is_the_cores_affair() -> None:
+    """Ctrl-C reaches the whole process group."""
+    with bare_worker() as (process, channel):
+        ask(channel, LOAD_ECHO(1))
+        process.send_signal(signal.SIGINT)
+        assert isinstance(ask(channel, decode()(2)), calls.Decoded)
+
+
+def test_files_in_the_working_directory_stand_in_for_no_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("numpy", "socket", "asrd", "asrd_echo"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+
+    async def scenario() -> None:
+        async with worker_process(LOAD_ECHO) as worker:
+            assert isinstance(await worker.call(decode()), calls.Decoded)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_worker_holds_nothing_of_the_cores() -> None:
+    """No socket of a client or of another worker: such a one would never close."""
+    with socket.socket(socket.AF_UNIX) as kept:
+        os.set_inheritable(kept.fileno(), False)
+
+        async def scenario() -> None:
+            async with worker_process(LOAD_ECHO), worker_process(LOAD_ECHO) as worker:
+                targets = descriptors(worker.pid)
+                assert sum(target.startswith("socket:") for target in targets) == 1, targets
+
+        asyncio.run(scenario())
