@@ -16,7 +16,7 @@ from asrd.errors import ProtocolError
 from asrd.providers.registry import discover
 from asrd.server.connections import Door, SocketConnection
 from asrd.server.hub import Hub
-from asrd.server.listeners import bound_socket, inherited_socket
+from asrd.server.listeners import BACKLOG, bound_socket, inherited_socket
 from asrd.server.monotonic import MonotonicClock
 from asrd.server.notify import notify
 from asrd.server.peer import Peer, PeerChannel
@@ -153,7 +153,9 @@ async def _serve(config: Config, socket_path: Path) -> int:
 
 async def _listen(daemon: Daemon, listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_unix_server(lambda: SocketConnection(daemon.door), sock=listener)
+    server = await loop.create_unix_server(
+        lambda: SocketConnection(daemon.door), sock=listener, backlog=BACKLOG
+    )
     notify("READY=1")
     log.info("listening", version=__version__, socket=listener.getsockname(), pid=os.getpid())
     await daemon.asked_to_end.wait()

@@ -19,8 +19,8 @@ log = structlog.get_logger()
 
 READ_BYTES = 2**16
 WRITE_HIGH_BYTES = 2**16
-LINGER_S = 2.0
-"""How long a closed connection may take to send what is buffered for it."""
+LINGER_S = 5.0
+"""How long a reader may take nothing of what is buffered for it when its connection closes."""
 
 _read_buffer = bytearray(READ_BYTES)
 """One for all connections: a read is worked off before the next begins."""
@@ -48,9 +48,16 @@ class SocketChannel:
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Send what is buffered for a little while, then end."""
+        """Send what is buffered for as long as the reader takes of it, then end."""
         self._transport.close()
-        asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
+        self._linger(-1)
+
+    def _linger(self, left_before: int) -> None:
+        left = self._transport.get_write_buffer_size()
+        if left == left_before:
+            self._transport.abort()
+        elif left:
+            asyncio.get_running_loop().call_later(LINGER_S, self._linger, left)
 
 
 class SocketConnection(asyncio.BufferedProtocol):

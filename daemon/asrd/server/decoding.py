@@ -15,14 +15,15 @@ from asrd.providers.pool import ModelKey, ModelPool
 from asrd.providers.supervisor import WorkerDied
 from asrd.scheduler.queue import Ticket
 from asrd.scheduler.scheduler import Scheduler, Turn
-from asrd.server.served import ServedStream
+from asrd.server.served import Containing, ServedStream
 from asrd.session.stream import Want, Window
 
 
 class Decoding:
     """Keeps the queue in step with what streams want and the workers busy.
 
-    `advance` is called with each stream that a decode has changed.
+    `advance` is called with each stream that a decode has changed; `containing` keeps an error of
+    one stream from the others.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class Decoding:
         pool: ModelPool,
         clock: Clock,
         advance: Callable[[ServedStream], None],
+        containing: Containing,
     ) -> None:
         self._scheduler = scheduler
         self._pool = pool
         self._clock = clock
         self._advance = advance
+        self._containing = containing
         self._served: dict[int, ServedStream] = {}
 
     def update(self, served: ServedStream) -> None:
@@ -45,6 +48,7 @@ class Decoding:
             self.forget(served)
             return
         self._served[served.served_id] = served
+        self._pool.need(served.key)
         self._scheduler.want(
             Ticket(
                 stream=served.served_id,
@@ -64,6 +68,8 @@ class Decoding:
 
     def model_changed(self, key: ModelKey) -> None:
         """A model has become able or unable to take work."""
+        if any(served.key == key for served in self._served.values()):
+            self._pool.need(key)
         self._scheduler.set_ready(key, is_ready=self._pool.takes_work(key))
         self.pump()
 
@@ -71,8 +77,12 @@ class Decoding:
         """Start every decode that may start now."""
         while (turn := self._scheduler.next_turn()) is not None:
             served = self._served.pop(int(str(turn.ticket.stream)))
-            window = served.stream.begin_decode()
-            if window is None:
+            window = None
+            with self._containing(served):
+                window = None
+            with self._containing(served):
+                window = served.stream.begin_decode()
+            if window is None:  # it wants nothing any more, or failed
                 self._scheduler.abandon(turn)
             else:
                 self._start(turn, served, window)
@@ -101,19 +111,21 @@ class Decoding:
         window: Window,
         answer: asyncio.Future[calls.AnyAnswer],
     ) -> None:
-        audio_s = len(window.audio) / SAMPLE_RATE
-        try:
-            result = answer.result()
-        except WorkerDied as error:
-            self._scheduler.finish(turn, audio_s=audio_s, has_failed=True)
-            served.stream.retry_decode(str(error))
-        except AsrdError as error:
-            self._scheduler.finish(turn, audio_s=audio_s, has_failed=True)
-            served.stream.fail_decode(str(error))
-        else:
-            if not isinstance(result, calls.Decoded):
-                raise TypeError(f"a decode was answered with {type(result).__name__}")
-            self._scheduler.finish(turn, audio_s=audio_s)
-            served.stream.end_decode(result.hypothesis, self._clock.now_s())
-        self._advance(served)
+        outcome = answer.exception() or answer.result()
+        self._scheduler.finish(
+            turn,
+            audio_s=len(window.audio) / SAMPLE_RATE,
+            has_failed=isinstance(outcome, BaseException),
+        )
+        with self._containing(served):
+            match outcome:
+                case WorkerDied():
+                    served.stream.retry_decode(str(outcome))
+                case AsrdError():
+                    served.stream.fail_decode(str(outcome))
+                case calls.Decoded():
+                    served.stream.end_decode(outcome.hypothesis, self._clock.now_s())
+                case _:
+                    raise TypeError(f"a decode was answered with {outcome!r}")
+            self._advance(served)
         self.pump()

@@ -5,7 +5,8 @@ its audio scored, and lets it stand in the queue. Every other part calls it and 
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import structlog
@@ -67,8 +68,8 @@ class Hub:
             slots=config.scheduling.slots,
             decodes_per_provider=config.scheduling.decodes_per_provider,
         )
-        self.voice = VoiceService(clock, self.advance)
-        self.decoding = Decoding(self.scheduler, self.pool, clock, self.advance)
+        self.voice = VoiceService(clock, self.advance, self.containing)
+        self.decoding = Decoding(self.scheduler, self.pool, clock, self.advance, self.containing)
         self.is_draining = False
         self.no_streams = asyncio.Event()
         self.no_streams.set()
@@ -152,14 +153,33 @@ class Hub:
         stream, session = served.stream, served.session
         told = session.collect(stream)
         if stream.state is StreamState.CLOSED:
-            self._end(served)
+            if told and isinstance(told[-1], effects.StreamClosed):
+                self._ended(served, told[-1])
+        else:  # the workers are given their work first: telling costs them time
+            if stream.has_unscored:
+                self.voice.wake(served)
+            self.decoding.update(served)
         if told:
             self._tell(served, told)
-        if stream.state is StreamState.CLOSED:
-            return
-        if stream.has_unscored:
-            self.voice.wake(served)
-        self.decoding.update(served)
+
+    @contextmanager
+    def containing(self, served: ServedStream) -> Iterator[None]:
+        """Let an unexpected error cost the stream that it struck and no other."""
+        try:
+            yield
+        except Exception:  # a bug, whichever: it is logged with its traceback
+            log.exception("stream_failed", **_names(served))
+            if served.stream.state is not StreamState.CLOSED:
+                served.stream.cancel("error")
+            self._tell_error(
+                served,
+                ProtocolError(
+                    ErrorCode.INTERNAL,
+                    "the daemon failed on this stream; its log says why",
+                    stream=served.asked.stream,
+                ),
+            )
+            self.advance(served)
 
     def resolve(self, provider: str | None, model: str | None, stream: int | None) -> ModelKey:
         """The model that was asked for. Raises ProtocolError when it cannot be had."""
@@ -211,13 +231,13 @@ class Hub:
         try:
             await self.ensure(served.key, served.asked.stream)
         except ProtocolError as error:
+            if served.stream.state is StreamState.CLOSED:
+                return  # cancelled meanwhile; its number may be another stream's by now
             served.session.forget(served.asked.stream)
             self._served[served.session].pop(served.asked.stream, None)
-            self._end(served)
-            owner = self._owners.get(served.session)
-            if owner is not None:
-                owner.send(error_message(error))
-                owner.moved_on()
+            self._let_go(served)
+            log.warning("stream_refused", problem=error.message, **_names(served))
+            self._tell_error(served, error)
         else:
             if served.stream.state is not StreamState.CLOSED:
                 served.stream.open()
@@ -234,18 +254,37 @@ class Hub:
         if owner is not None:
             owner.moved_on()
 
+    def _tell_error(self, served: ServedStream, error: ProtocolError) -> None:
+        owner = self._owners.get(served.session)
+        if owner is not None:
+            owner.send(error_message(error))
+            owner.moved_on()
+
     def _model_changed(self, key: ModelKey) -> None:
         self.decoding.model_changed(key)
 
-    def _end(self, served: ServedStream) -> None:
+    def _ended(self, served: ServedStream, end: effects.StreamClosed) -> None:
+        self._let_go(served)
+        log.info(
+            "stream_ended",
+            reason=end.reason,
+            segments=end.segments,
+            audio_s=seconds(end.audio),
+            dropped_s=seconds(end.dropped),
+            **_names(served),
+        )
+
+    def _let_go(self, served: ServedStream) -> None:
         self.voice.forget(served)
         self.decoding.forget(served)
         if not self.all_streams:
             self.no_streams.set()
-        log.info(
-            "stream_ended",
-            session=served.session.session_id,
-            stream=served.asked.stream,
-            source=served.asked.source,
-            model=str(served.key),
-        )
+
+
+def _names(served: ServedStream) -> dict[str, str | int]:
+    return {
+        "session": served.session.session_id,
+        "stream": served.asked.stream,
+        "source": served.asked.source,
+        "model": str(served.key),
+    }

@@ -36,21 +36,34 @@ def inherited_socket() -> socket.socket | None:
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return None
-    count = int(os.environ.get("LISTEN_FDS", "0"))
+    count = os.environ.get("LISTEN_FDS", "0")
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         os.environ.pop(name, None)  # they are not our children's
-    if count == 0:
+    if count == "0":
         return None
-    listener = socket.socket(fileno=FIRST_INHERITED_FD)
-    os.set_inheritable(FIRST_INHERITED_FD, False)
-    is_unix = listener.family == socket.AF_UNIX and listener.type == socket.SOCK_STREAM
-    if count > 1 or not is_unix:
+    listener = _listener_at(FIRST_INHERITED_FD) if count == "1" else None
+    if listener is None:
         raise StartupError(
-            f"{count} sockets were handed over; one Unix stream socket is expected "
-            "(ListenStream= with a path in the .socket unit)",
+            f"the service manager handed over {count} descriptors; one listening Unix stream "
+            "socket is expected (ListenStream= with a path in the .socket unit)",
             EX_USAGE,
         )
     return listener
+
+
+def _listener_at(descriptor: int) -> socket.socket | None:
+    """The listening Unix stream socket that the descriptor is, or None."""
+    try:
+        os.set_inheritable(descriptor, False)
+        listener = socket.socket(fileno=descriptor)
+        is_listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError:
+        return None
+    is_unix = listener.family == socket.AF_UNIX and listener.type == socket.SOCK_STREAM
+    if is_listening and is_unix:
+        return listener
+    listener.close()
+    return None
 
 
 @contextmanager
@@ -62,6 +75,8 @@ def bound_socket(path: Path) -> Iterator[socket.socket]:
     Raises:
         StartupError: the path is too long, in use by a living daemon, or not ours to use.
     """
+    if not path.name:
+        raise StartupError(f"{path} names no file: choose another path with --socket", EX_USAGE)
     if len(os.fsencode(path)) > MAX_PATH_BYTES:
         raise StartupError(
             f"the socket path has {len(os.fsencode(path))} bytes, {MAX_PATH_BYTES} is the "

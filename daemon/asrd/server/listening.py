@@ -15,7 +15,7 @@ from asrd.clock import Clock
 from asrd.errors import AsrdError
 from asrd.providers import calls
 from asrd.providers.resident import ModelState, Resident
-from asrd.server.served import ServedStream
+from asrd.server.served import Containing, ServedStream
 from asrd.session.listener import Unscored
 
 log = structlog.get_logger()
@@ -24,15 +24,17 @@ log = structlog.get_logger()
 class VoiceService:
     """Feeds the voice-activity worker and hands its answers back.
 
-    `advance` is called with each stream that has heard something.
+    `advance` is called with each stream that has heard something; `containing` keeps an error of
+    one stream from the others of the same tick.
     """
 
-    def __init__(self, clock: Clock, advance: Callable[[ServedStream], None]) -> None:
+    def __init__(
+        self, clock: Clock, advance: Callable[[ServedStream], None], containing: Containing
+    ) -> None:
         self._clock = clock
         self._advance = advance
+        self._containing = containing
         self._waiting: dict[int, ServedStream] = {}
-        self._known: set[int] = set()
-        self._ended: list[int] = []
         self._sent: list[tuple[ServedStream, Unscored]] = []
         self._is_tick_due = False
         self.resident = Resident(
@@ -47,9 +49,6 @@ class VoiceService:
     def forget(self, served: ServedStream) -> None:
         """The stream has ended."""
         self._waiting.pop(served.served_id, None)
-        if served.served_id in self._known:
-            self._known.discard(served.served_id)
-            self._ended.append(served.served_id)
 
     def _changed(self) -> None:
         if self.resident.state is ModelState.READY:
@@ -70,26 +69,23 @@ class VoiceService:
         waiting, self._waiting = self._waiting, {}
         now_s = self._clock.now_s()
         for served in waiting.values():
-            unscored = served.stream.take_unscored(now_s)
-            if unscored is not None:
-                self._sent.append((served, unscored))
-            self._advance(served)
+            with self._containing(served):
+                unscored = served.stream.take_unscored(now_s)
+                if unscored is not None:
+                    self._sent.append((served, unscored))
+                self._advance(served)
         if self._sent:
             self._send()
 
     def _send(self) -> None:
         streams = [
-            calls.ScoredStream(
-                stream=served.served_id,
-                is_fresh=unscored.is_fresh,
+            calls.Windows(
                 windows=unscored.windows.tobytes(),
+                state=b"" if unscored.is_fresh else served.voice_state,
             )
             for served, unscored in self._sent
         ]
-        ended, self._ended = self._ended, []
-        answer = self.resident.call(
-            lambda call_id: calls.Score(id=call_id, streams=streams, ended=ended)
-        )
+        answer = self.resident.call(lambda call_id: calls.Score(id=call_id, streams=streams))
         answer.add_done_callback(self._scored)
 
     def _scored(self, answer: asyncio.Future[calls.AnyAnswer]) -> None:
@@ -106,7 +102,9 @@ class VoiceService:
             raise TypeError(f"a score was answered with {type(result).__name__}")
         sent, self._sent = self._sent, []
         now_s = self._clock.now_s()
-        for (served, _), probabilities in zip(sent, result.probabilities, strict=True):
-            served.stream.scored(np.frombuffer(probabilities, np.float32), now_s)
-            self._advance(served)
+        for (served, _), found in zip(sent, result.streams, strict=True):
+            with self._containing(served):
+                served.voice_state = found.state
+                served.stream.scored(np.frombuffer(found.probabilities, np.float32), now_s)
+                self._advance(served)
         self._schedule()

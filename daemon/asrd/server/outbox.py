@@ -1,7 +1,9 @@
 """What waits to be written to one connection: bounded, and partials make room for newer ones.
 
-    send ──(the channel takes it)──► channel
-      └──(it does not)──► the queue ──resume──► channel
+    send ──► the batch ──flush──► channel
+      └──(it takes nothing now)──► the queue ──resume──► channel
+
+What is said in one go is written in one go: a wake-up of the reader costs more than the bytes.
 
 A reader that takes nothing for the send timeout, or lets the queue fill, is a slow consumer; the
 owner is told once and closes the connection.
@@ -12,6 +14,8 @@ from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from asrd.clock import Clock
+
+MAX_BATCH_BYTES = 2**16
 
 
 class Channel(Protocol):
@@ -41,6 +45,8 @@ class Outbox:
         self._max_messages = max_messages
         self._send_timeout_s = send_timeout_s
         self._on_slow = on_slow
+        self._batch: list[bytes] = []
+        self._batch_bytes = 0
         self._waiting: OrderedDict[Hashable, bytes] = OrderedDict()
         self._bytes = 0
         self._count = 0
@@ -51,10 +57,10 @@ class Outbox:
     @property
     def is_empty(self) -> bool:
         """Whether the channel has been given everything."""
-        return not self._waiting
+        return not self._waiting and not self._batch
 
     def send(self, frame: bytes, replaces: Hashable = None) -> None:
-        """Write a frame, or let it wait.
+        """Take a frame; it is written by the next `flush`, or waits until there is room.
 
         Frames with the same `replaces` key are readings of one thing: the newer takes the place
         of one that still waits.
@@ -62,7 +68,10 @@ class Outbox:
         if self._is_closed:
             return
         if self._paused_at_s is None:
-            self._channel.write(frame)
+            self._batch.append(frame)
+            self._batch_bytes += len(frame)
+            if self._batch_bytes >= MAX_BATCH_BYTES:
+                self.flush()  # answers to one read may be far longer than it
             return
         if replaces is None:
             self._count += 1
@@ -75,6 +84,12 @@ class Outbox:
         if self._bytes > self._max_bytes or len(self._waiting) > self._max_messages:
             self._give_up()
 
+    def flush(self) -> None:
+        """Write what was sent since the last flush."""
+        if self._batch:
+            batch, self._batch, self._batch_bytes = self._batch, [], 0
+            self._channel.write(batch[0] if len(batch) == 1 else b"".join(batch))
+
     def pause(self) -> None:
         """The channel's own buffer is full."""
         if self._paused_at_s is None:
@@ -83,6 +98,7 @@ class Outbox:
     def resume(self) -> None:
         """The channel takes bytes again."""
         self._paused_at_s = None
+        self.flush()
         while self._waiting and self._paused_at_s is None:
             _, frame = self._waiting.popitem(last=False)
             self._bytes -= len(frame)
@@ -97,6 +113,7 @@ class Outbox:
     def close(self) -> None:
         """Let go of everything; what is sent from now on goes nowhere."""
         self._is_closed = True
+        self._batch.clear()
         self._waiting.clear()
         self._bytes = 0
 

@@ -93,11 +93,17 @@ class Peer:
                 self._handle(said)
             except ProtocolError as error:
                 self._refuse(error)
+            except Exception:  # a bug, whichever: it costs this connection alone
+                log.exception("connection_failed", session=self._session_id)
+                text = "the daemon failed on this connection; its log says why"
+                self._refuse(ProtocolError(ErrorCode.INTERNAL, text, fatal=True))
         # A read brings many chunks; each stream moves on once for all of them.
         touched, self._touched = self._touched, {}
         for served in touched.values():
-            self._hub.advance(served)
+            with self._hub.containing(served):
+                self._hub.advance(served)
         self._balance_reading()
+        self.outbox.flush()
 
     def input_ended(self) -> bool:
         """The client will say no more: finish what it began. Returns whether a frame was cut."""
@@ -255,6 +261,7 @@ class Peer:
 
     def _answered(self, _: object) -> None:
         self._answers_due -= 1
+        self.outbox.flush()
         if self._has_input_ended:
             self._end_if_finished()
 
@@ -283,7 +290,8 @@ class Peer:
         self.outbox.send(encode(message), replaces)
 
     def moved_on(self) -> None:
-        """A stream has told all it had to tell: there may be room again, or nothing left."""
+        """A stream has told all it had to tell: write it; see if there is room again."""
+        self.outbox.flush()
         self._balance_reading()
         if self._has_input_ended:
             self._end_if_finished()
@@ -311,6 +319,7 @@ class Peer:
         if not self._is_closing:
             self._is_closing = True
             self._connection.stop()
+            self.outbox.flush()
             self._channel.close()
 
     def _end_if_finished(self) -> None:

@@ -1,5 +1,7 @@
 """A stream as the server holds it: the pure stream, what was asked for, and where it belongs."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -30,6 +32,12 @@ class ServedStream:
     priority: int
     delivery: Delivery
     served_id: int = field(default_factory=lambda: next(_ids))
+    voice_state: bytes = b""
+    """What the voice-activity model has to know of the audio scored so far."""
+
+
+Containing = Callable[[ServedStream], AbstractContextManager[None]]
+"""Keeps an unexpected error inside the stream that it struck."""
 
 
 def priority_of(asked: Open) -> int:

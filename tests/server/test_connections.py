@@ -1,0 +1,312 @@
+"""Clients on a real socket: let in, turned away, half-closed, gone, or too slow."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from asrd.providers.registry import Registry
+from asrd.server import connections
+from asrd.server.connections import Door, SocketConnection
+from asrd.server.peer import Peer, PeerChannel
+from asrd.wire.codec import encode
+from asrd.wire.connection import ClientConnection
+from asrd.wire.messages import (
+    Audio,
+    ClientMessage,
+    Closed,
+    Error,
+    GetHealth,
+    GetStats,
+    Health,
+    Hello,
+    Open,
+    Ping,
+    Pong,
+    Segment,
+    ServerMessage,
+    Welcome,
+)
+from support.room import UTTERANCE, Room, run, settle, speech
+from support.waiting import until
+
+
+class Caller:
+    """A client on the loop of the test."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.log: list[ServerMessage] = []
+        self._wire = ClientConnection()
+
+    async def say(self, *messages: ClientMessage) -> None:
+        self.writer.write(b"".join(encode(message) for message in messages))
+        await self.writer.drain()
+
+    async def hear(self, kind: type[ServerMessage]) -> ServerMessage:
+        """The first message of that kind that comes now."""
+        while True:
+            data = await self.reader.read(2**16)
+            assert data, f"the end came before {kind.__name__}: {self.log}"
+            came = list(self._wire.receive(memoryview(data)))
+            self.log += came
+            for message in came:
+                if isinstance(message, kind):
+                    return message
+
+    async def hear_all(self) -> list[ServerMessage]:
+        """Everything up to the end of the connection."""
+        try:
+            while data := await self.reader.read(2**16):
+                self.log += self._wire.receive(memoryview(data))
+        except ConnectionResetError:  # what we said last was not read any more
+            return self.log
+        return self.log
+
+    def told(self, kind: type[ServerMessage]) -> list[ServerMessage]:
+        return [message for message in self.log if isinstance(message, kind)]
+
+    async def leave(self) -> None:
+        self.writer.close()
+        try:
+            await self.writer.wait_closed()
+        except ConnectionError:
+            return
+
+
+class House:
+    """A room with a door on a real socket."""
+
+    def __init__(self, room: Room, path: Path, max_connections: int) -> None:
+        self.room = room
+        self.path = path
+        self.door = Door(self._make_peer, max_connections)
+
+    def _make_peer(self, channel: PeerChannel, uid: int) -> Peer:
+        room = self.room
+        return Peer(channel, uid=uid, hub=room.hub, sessions=room.sessions, reporter=room.reporter)
+
+    async def call(self) -> Caller:
+        return Caller(*await asyncio.open_unix_connection(str(self.path)))
+
+    async def greeted(self) -> Caller:
+        caller = await self.call()
+        await caller.say(Hello())
+        await caller.hear(Welcome)
+        return caller
+
+
+@asynccontextmanager
+async def open_house(
+    registry: Registry, tmp_path: Path, *, max_connections: int = 10, **limits: float
+) -> AsyncIterator[House]:
+    house = House(Room(registry, limits=dict(limits)), tmp_path / "s", max_connections)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_unix_server(lambda: SocketConnection(house.door), str(house.path))
+    try:
+        yield house
+    finally:
+        server.close()
+        for connection in list(house.door._connections):
+            connection._door = Door(house._make_peer, 0)
+        for peer in house.door.peers:
+            peer.finish()
+        await asyncio.sleep(0)
+
+
+def test_a_client_is_let_in_by_the_uid_that_the_kernel_attests(
+    registry: Registry, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with open_house(registry, tmp_path) as house:
+            caller = await house.greeted()
+            (peer,) = house.door.peers
+            assert peer._uid == os.geteuid()
+            assert not house.door.empty.is_set()
+            await caller.leave()
+            await house.door.empty.wait()
+            assert not house.door.peers
+
+    run(scenario)
+
+
+def test_another_users_client_is_turned_away_with_a_word(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "may_connect", lambda uid: False)
+
+    async def scenario() -> None:
+        async with open_house(registry, tmp_path) as house:
+            caller = await house.call()
+            (error,) = await caller.hear_all()
+            assert isinstance(error, Error)
+            assert (error.code, error.fatal) == ("unauthorized", True)
+            assert house.door.empty.is_set()
+            await caller.leave()
+
+    run(scenario)
+
+
+def test_one_client_too_many_is_told_to_wait(registry: Registry, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with open_house(registry, tmp_path, max_connections=2) as house:
+            first, second = await house.greeted(), await house.greeted()
+            third = await house.call()
+            (error,) = await third.hear_all()
+            assert isinstance(error, Error)
+            assert (error.code, error.fatal, error.retry_after_ms) == ("busy", True, 1000)
+            await third.leave()
+            await first.leave()
+            await until(lambda: len(house.door.peers) == 1)
+            fourth = await house.greeted()
+            for caller in (second, fourth):
+                await caller.say(Ping(id=1))
+                await caller.hear(Pong)
+                await caller.leave()
+
+    run(scenario)
+
+
+def test_a_half_closed_socket_is_answered_in_full(registry: Registry, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with open_house(registry, tmp_path) as house:
+            caller = await house.greeted()
+            await caller.say(Open(stream=0), GetHealth(deep=True))
+            await caller.say(*_chunks(UTTERANCE + speech(1.0)))
+            caller.writer.write_eof()
+            log = await caller.hear_all()
+            assert len(caller.told(Segment)) == 2
+            assert len(caller.told(Health)) == 1
+            assert isinstance(log[-1], Closed)
+            await caller.leave()
+            assert not house.room.hub.all_streams
+
+    run(scenario)
+
+
+def test_a_client_that_is_gone_closes_no_stream_and_may_come_back(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """A full close and a half-close look alike to a reader; only the kernel knows."""
+
+    async def scenario() -> None:
+        async with open_house(registry, tmp_path) as house:
+            caller = await house.call()
+            await caller.say(Hello())
+            welcome = await caller.hear(Welcome)
+            assert isinstance(welcome, Welcome)
+            await caller.say(Open(stream=0), *_chunks(UTTERANCE + speech(1.0)))
+            await caller.hear(Segment)
+            await settle()  # all that was said is read on both sides: nothing tells but the end
+            await caller.leave()
+            await house.door.empty.wait()
+            await settle()
+            assert len(house.room.hub.all_streams) == 1
+            again = await house.call()
+            await again.say(Hello(resume=welcome.resume))
+            answer = await again.hear(Welcome)
+            assert isinstance(answer, Welcome)
+            assert answer.resumed
+            await again.leave()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("how", ["reset", "in_a_frame", "before_hello"])
+def test_a_client_that_breaks_off_disturbs_nobody(
+    registry: Registry, tmp_path: Path, how: str
+) -> None:
+    async def scenario() -> None:
+        async with open_house(registry, tmp_path) as house:
+            other = await house.greeted()
+            caller = await house.call() if how == "before_hello" else await house.greeted()
+            if how == "in_a_frame":
+                caller.writer.write(encode(Ping(id="cut"))[:5])
+            if how == "reset":
+                await caller.say(*(Ping(id=number) for number in range(100)))
+            caller.writer.transport.abort()
+            await until(lambda: len(house.door.peers) == 1)
+            await other.say(Ping(id=1))
+            await other.hear(Pong)
+            await other.leave()
+            await caller.leave()
+
+    run(scenario)
+
+
+def test_a_client_that_reads_nothing_is_closed_and_others_are_served(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """It asks for far more than its outbox, the kernel's buffer and the daemon's hold."""
+
+    async def scenario() -> None:
+        async with open_house(registry, tmp_path) as house:
+            other = await house.greeted()
+            slow = await house.greeted()
+            slow.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            while not any(peer._is_closing for peer in house.door.peers):
+                slow.writer.write(encode(GetStats()) * 100)
+                await asyncio.sleep(0)
+            slow.reader._transport.resume_reading()  # type: ignore[attr-defined]
+            await slow.hear_all()
+            last = slow.log[-1]
+            assert isinstance(last, Error)
+            assert (last.code, last.fatal) == ("slow_consumer", True)
+            await other.say(Ping(id=1))
+            await other.hear(Pong)
+            await slow.leave()
+            await other.leave()
+
+    run(scenario)
+
+
+def _paired(buffered: int) -> tuple[socket.socket, socket.socket]:
+    """Two ends; the first sends through a small buffer."""
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffered)
+    for end in (ours, theirs):
+        end.setblocking(False)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("does_read", [True, False])
+def test_a_closing_connection_waits_for_a_reader_as_long_as_it_takes_something(
+    monkeypatch: pytest.MonkeyPatch, does_read: bool
+) -> None:
+    monkeypatch.setattr(connections, "LINGER_S", 0.2)
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = _paired(4096)
+        lost: asyncio.Future[None] = loop.create_future()
+
+        class Protocol(asyncio.Protocol):
+            def connection_lost(self, exc: Exception | None) -> None:
+                lost.set_result(None)
+
+        transport, _ = await loop.create_connection(Protocol, sock=ours)
+        channel = connections.SocketChannel(transport)
+        channel.write(bytes(200_000))
+        channel.close()
+        got = 0
+        with theirs:
+            if not does_read:
+                await lost
+            while data := await loop.sock_recv(theirs, 8192):
+                got += len(data)
+                await asyncio.sleep(0.03)  # the whole takes several times the linger
+        assert got == 200_000 if does_read else got < 50_000
+        await lost
+
+    run(scenario)
+
+
+def _chunks(pcm: bytes) -> list[Audio]:
+    return [
+        Audio(stream=0, data=pcm[begin : begin + 32_000]) for begin in range(0, len(pcm), 32_000)
+    ]

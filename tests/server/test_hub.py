@@ -1,0 +1,278 @@
+"""Streams opened, moved on and ended, one step at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from asrd.errors import ErrorCode, ProtocolError
+from asrd.providers.pool import ModelKey
+from asrd.providers.registry import Registry
+from asrd.providers.resident import ModelState
+from asrd.wire.messages import Cancel, Close, Closed, Error, Opened, Segment
+from support.room import UTTERANCE, Guest, Room, quiet, run, settle, speech
+
+OTHER = ModelKey(provider="moonshine", model="tiny-en")
+
+
+def test_a_stream_whose_model_is_ready_is_opened_at_once(registry: Registry) -> None:
+    async def scenario() -> None:
+        guest = Room(registry).greeted()
+        guest.open(5, source="file")
+        (opened,) = guest.told(Opened)
+        assert (opened.stream, opened.provider, opened.model) == (5, "echo", "echo")
+        assert (opened.priority, opened.delivery) == (5, "lossless")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("which", ["model", "voice"])
+def test_a_stream_whose_model_still_loads_is_opened_when_it_is_ready(
+    registry: Registry, which: str
+) -> None:
+    """What is said to it meanwhile is kept."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        stub = getattr(room, which)
+        stub.enter(ModelState.STARTING)
+        guest.open(0)
+        guest.speak(0, UTTERANCE)
+        guest.say(Close(stream=0))
+        await settle()
+        assert not guest.told(Opened)
+        stub.enter(ModelState.READY)
+        await settle()
+        kinds = [type(message).__name__ for message in guest.messages]
+        assert kinds.index("Opened") < kinds.index("Segment") < kinds.index("Closed")
+
+    run(scenario)
+
+
+def test_a_stream_whose_model_does_not_load_is_refused_and_its_number_free(
+    registry: Registry,
+) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        room.model.enter(ModelState.STARTING)
+        guest.open(0)
+        guest.speak(0, UTTERANCE)
+        room.model.enter(ModelState.UNAVAILABLE, "no memory")
+        await settle()
+        (error,) = guest.told(Error)
+        assert (error.code, error.stream, error.fatal) == ("provider_unavailable", 0, False)
+        assert error.message == "echo/echo does not load: no memory"
+        assert room.hub.no_streams.is_set()
+        room.model.enter(ModelState.READY)
+        guest.open(0)
+        guest.speak(0, UTTERANCE)
+        await settle()
+        assert len(guest.told(Segment)) == 1
+
+    run(scenario)
+
+
+def test_the_failed_load_of_a_cancelled_stream_does_not_touch_its_successor(
+    registry: Registry,
+) -> None:
+    """The number is free at once, and another stream may bear it when the load fails at last."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        slow = room.put(OTHER, ModelState.STARTING)
+        guest = room.greeted()
+        guest.open(0, provider="moonshine")
+        guest.say(Cancel(stream=0))
+        guest.open(0)
+        slow.enter(ModelState.UNAVAILABLE, "no memory")
+        await settle()
+        assert not guest.told(Error)
+        guest.speak(0, UTTERANCE)
+        guest.say(Close(stream=0))
+        await settle()
+        assert len(guest.told(Segment)) == 1
+        assert [closed.reason for closed in guest.told(Closed)] == ["cancelled", "client"]
+
+    run(scenario)
+
+
+def test_a_load_that_fails_after_its_session_ended_disturbs_nobody(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        slow = room.put(OTHER, ModelState.STARTING)
+        guest = room.greeted()
+        guest.open(0, provider="moonshine")
+        guest.peer.lost()
+        room.clock.advance(1000)
+        room.sessions.expire()
+        with capture_logs() as lines:
+            slow.enter(ModelState.UNAVAILABLE, "no memory")
+            await settle()
+        assert not [line for line in lines if line["event"] == "task_failed"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"provider": "nobody"}, ErrorCode.UNKNOWN_PROVIDER),
+        ({"provider": "echo", "model": "other"}, ErrorCode.PROVIDER_UNAVAILABLE),
+        ({"provider": "moonshine", "model": "~nobody-of-this-name/x"}, "provider_unavailable"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_at_once(
+    registry: Registry, asked: dict[str, Any], code: str
+) -> None:
+    async def scenario() -> None:
+        guest = Room(registry).greeted()
+        guest.open(0, **asked)
+        (error,) = guest.told(Error)
+        assert (error.code, error.stream) == (code, 0)
+        guest.open(0)
+        assert len(guest.told(Opened)) == 1
+
+    run(scenario)
+
+
+def test_while_it_drains_no_stream_is_opened(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        room.hub.is_draining = True
+        guest.open(0)
+        (error,) = guest.told(Error)
+        assert (error.code, error.retry_after_ms) == ("draining", 1000)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (lambda guest, room: guest.say(Close(stream=0)), "client"),
+        (lambda guest, room: guest.say(Cancel(stream=0)), "cancelled"),
+    ],
+)
+def test_a_stream_leaves_one_line_in_the_log_with_its_numbers(
+    registry: Registry, end: Callable[[Guest, Room], None], reason: str
+) -> None:
+    """One, whatever still comes back for it."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        guest.open(0, source="file")
+        guest.speak(0, UTTERANCE)
+        await settle()
+        room.model.is_held = True
+        guest.speak(0, UTTERANCE)
+        await settle()
+        with capture_logs() as lines:
+            end(guest, room)
+            room.model.release()
+            await settle()
+        (line,) = [line for line in lines if line["event"] == "stream_ended"]
+        assert line["reason"] == reason
+        assert (line["session"], line["stream"], line["source"]) == ("s1", 0, "file")
+        assert line["segments"] == (2 if reason == "client" else 1)
+        assert line["audio_s"] == 3.2
+        assert line["model"] == "echo/echo"
+
+    run(scenario)
+
+
+def test_the_last_stream_to_end_is_told_to_who_waits_for_it(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        for stream in (0, 1):
+            guest.open(stream)
+        guest.say(Close(stream=0))
+        await settle()
+        assert not room.hub.no_streams.is_set()
+        guest.say(Close(stream=1))
+        await settle()
+        assert room.hub.no_streams.is_set()
+
+    run(scenario)
+
+
+def test_dropped_audio_is_counted_for_its_source(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry, limits={"live_backlog_s": 2.0})
+        guest = room.greeted()
+        guest.open(0, source="system")
+        room.model.is_held = True
+        for _ in range(4):
+            guest.speak(0, speech(1.0) + quiet(0.6))
+            await settle()
+        assert room.hub.scheduler.by_source["system"].dropped_s > 1
+
+    run(scenario)
+
+
+def test_an_engine_that_cannot_be_started_is_told_as_unavailable(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the machine has no process to give."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+
+        async def refuse() -> None:
+            raise OSError(11, "Resource temporarily unavailable")
+
+        room.model.state = ModelState.UNAVAILABLE
+        monkeypatch.setattr(room.model, "ensure", refuse)
+        with pytest.raises(ProtocolError, match="temporarily unavailable") as told:
+            await room.hub.ensure(room.hub.resolve(None, None, None))
+        assert told.value.code is ErrorCode.PROVIDER_UNAVAILABLE
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("where", ["take_unscored", "scored", "end_decode", "begin_decode"])
+def test_a_mistake_of_ours_costs_the_stream_that_it_struck(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """It is told and closed; the others of the same tick go on, and so does their turn."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest, other = room.greeted(), room.greeted()
+        for one in (guest, other):
+            one.open(0)
+            one.open(1)
+        struck = room.hub.streams_of(guest.peer._session)[0].stream  # type: ignore[arg-type]
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError("a mistake")
+
+        monkeypatch.setattr(struck, where, fail)
+        with capture_logs() as lines:
+            for one in (guest, other):
+                for stream in (0, 1):
+                    one.speak(stream, UTTERANCE)
+            await settle()
+        assert [error.code for error in guest.told(Error)] == ["internal"]
+        assert [closed.reason for closed in guest.told(Closed)] == ["error"]
+        assert room.hub.scheduler.running == 0
+        assert [segment.stream for segment in guest.told(Segment)] == [1]
+        assert sorted(segment.stream for segment in other.told(Segment)) == [0, 1]
+        assert not other.told(Error)
+        assert len([line for line in lines if line["event"] == "stream_failed"]) == 1
+
+    run(scenario)
+
+
+def test_a_stream_that_is_not_open_is_unknown(registry: Registry) -> None:
+    async def scenario() -> None:
+        guest = Room(registry).greeted()
+        guest.say(Close(stream=9))
+        assert guest.told(Error)[0].code == "unknown_stream"
+
+    run(scenario)

@@ -1,0 +1,261 @@
+"""The socket that clients connect to, and who may have it."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from asrd.errors import StartupError
+from asrd.server.listeners import (
+    MAX_PATH_BYTES,
+    bound_socket,
+    inherited_socket,
+    may_connect,
+    peer_uid,
+)
+
+
+def connect(path: Path) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client.connect(str(path))
+    return client
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_socket_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "here" / "s"
+    old_mask = os.umask(0)
+    try:
+        with bound_socket(path) as listener:
+            assert mode(path) == 0o600
+            assert mode(path.parent) == 0o700
+            assert mode(path.with_name("s.lock")) == 0o600
+            connect(path).close()
+            listener.accept()[0].close()
+            assert os.umask(0) == 0  # as it was
+    finally:
+        os.umask(old_mask)
+    assert not path.exists()
+
+
+def test_a_path_in_use_is_refused_and_its_owner_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with bound_socket(path) as listener:
+        with pytest.raises(StartupError, match="already running on") as told, bound_socket(path):
+            pass
+        assert told.value.exit_code == 75
+        connect(path).close()
+        listener.accept()[0].close()
+
+
+def test_the_path_is_free_again_behind_its_owner(tmp_path: Path) -> None:
+    for _ in range(2):
+        with bound_socket(tmp_path / "s"):
+            pass
+
+
+def test_what_a_dead_daemon_left_behind_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
+        dead.bind(str(path))
+        dead.listen()
+    path.with_name("s.lock").touch()
+    with bound_socket(path) as listener:
+        connect(path).close()
+        listener.accept()[0].close()
+
+
+def test_somebody_who_answers_without_our_lock_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.bind(str(path))
+        other.listen()
+        with pytest.raises(StartupError, match="already answers") as told, bound_socket(path):
+            pass
+        assert told.value.exit_code == 75
+        connect(path).close()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link_to_file", "link_to_nothing"])
+def test_what_is_no_socket_is_refused_and_untouched(tmp_path: Path, kind: str) -> None:
+    path, other = tmp_path / "s", tmp_path / "other"
+    if kind == "file":
+        path.write_text("precious")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(other)
+    if kind == "link_to_file":
+        other.write_text("precious")
+    with pytest.raises(StartupError, match="is not a socket") as told, bound_socket(path):
+        pass
+    assert told.value.exit_code == 64
+    assert path.is_symlink() == kind.startswith("link")
+    if kind in ("file", "link_to_file"):
+        assert path.read_text() == "precious"
+
+
+def test_a_path_that_is_too_long_is_told_with_both_numbers(tmp_path: Path) -> None:
+    room = MAX_PATH_BYTES - len(os.fsencode(tmp_path)) - 1
+    with bound_socket(tmp_path / ("é" * (room // 2) + "x" * (room % 2))):
+        pass
+    told_so = rf"{MAX_PATH_BYTES + 1} bytes, {MAX_PATH_BYTES}"
+    too_long = tmp_path / ("x" * (room + 1))
+    with pytest.raises(StartupError, match=told_so) as told, bound_socket(too_long):
+        pass
+    assert told.value.exit_code == 64
+
+
+@pytest.mark.parametrize("path", ["/", ".", ""])
+def test_a_path_without_a_name_is_refused(path: str) -> None:
+    with pytest.raises(StartupError, match="names no file") as told, bound_socket(Path(path)):
+        pass
+    assert told.value.exit_code == 64
+
+
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    for bits in (0o720, 0o702, 0o777):
+        folder.chmod(bits)
+        with pytest.raises(StartupError, match="chmod 700") as told, bound_socket(folder / "s"):
+            pass
+        assert told.value.exit_code == 77
+    folder.chmod(0o1777)  # as /tmp is: nobody removes what is not theirs
+    with bound_socket(folder / "s"):
+        pass
+
+
+def test_a_place_where_nothing_can_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "s", Path("/proc/asrd/s")):
+        with pytest.raises(StartupError, match="place with --socket") as told, bound_socket(path):
+            pass
+        assert told.value.exit_code == 77
+
+
+def test_the_kernel_says_who_is_at_the_other_end(tmp_path: Path) -> None:
+    with bound_socket(tmp_path / "s") as listener, connect(tmp_path / "s"):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert peer_uid(accepted) == os.geteuid()
+
+
+def test_the_daemons_own_user_and_root_may_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert [may_connect(uid) for uid in (0, 1000, 1001, 65534)] == [True, True, False, False]
+
+
+# ── handed over by a service manager ──────────────────────────────────────────────────────────
+
+SAY_WHAT_CAME = """
+import os, sys
+from asrd.errors import StartupError
+from asrd.server.listeners import inherited_socket
+if sys.argv[1] == "me":
+    os.environ["LISTEN_PID"] = str(os.getpid())
+try:
+    listener = inherited_socket()
+except StartupError as error:
+    print(error)
+    sys.exit(error.exit_code)
+assert not [name for name in os.environ if name.startswith("LISTEN_")] or sys.argv[1] != "me"
+print(listener and listener.getsockname())
+assert listener is None or not listener.get_inheritable()
+"""
+
+
+@pytest.fixture
+def listening(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "given"))
+        listener.listen()
+        yield listener
+
+
+def hand_over(descriptor: int, *, whose: str = "me", **environment: str) -> tuple[int, str]:
+    """Start a child whose descriptor 3 is `descriptor`; returns its exit code and its words."""
+    kept = os.dup(3) if _is_open(3) else None
+    moved = os.dup(descriptor)
+    try:
+        os.dup2(moved, 3)
+        done = subprocess.run(
+            [sys.executable, "-c", SAY_WHAT_CAME, whose],
+            env={**os.environ, **environment},
+            pass_fds=[3],
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(moved)
+        if kept is None:
+            os.close(3)
+        else:
+            os.dup2(kept, 3)
+            os.close(kept)
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    return done.returncode, done.stdout.decode().strip()
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def test_a_listening_socket_is_taken(listening: socket.socket, tmp_path: Path) -> None:
+    code, said = hand_over(listening.fileno(), LISTEN_FDS="1")
+    assert (code, said) == (0, str(tmp_path / "given"))
+
+
+def test_what_is_meant_for_another_process_is_left(listening: socket.socket) -> None:
+    assert hand_over(listening.fileno(), whose="other", LISTEN_PID="1", LISTEN_FDS="1") == (
+        0,
+        "None",
+    )
+
+
+def test_nothing_may_be_handed_over(listening: socket.socket) -> None:
+    assert hand_over(listening.fileno(), LISTEN_FDS="0") == (0, "None")
+
+
+@pytest.mark.parametrize("count", ["2", "many", "-1", ""])
+def test_anything_but_one_socket_is_refused(listening: socket.socket, count: str) -> None:
+    code, said = hand_over(listening.fileno(), LISTEN_FDS=count)
+    assert code == 64
+    assert "one listening Unix stream socket is expected" in said
+
+
+@pytest.mark.parametrize("kind", ["file", "datagram", "internet", "not_listening"])
+def test_what_is_no_listening_unix_stream_socket_is_refused(tmp_path: Path, kind: str) -> None:
+    family = socket.AF_INET if kind == "internet" else socket.AF_UNIX
+    with (
+        socket.socket(
+            family, socket.SOCK_DGRAM if kind == "datagram" else socket.SOCK_STREAM
+        ) as given,
+        (tmp_path / "file").open("w") as file,
+    ):
+        if kind == "internet":
+            given.bind(("127.0.0.1", 0))
+            given.listen()
+        elif kind != "file":
+            given.bind(str(tmp_path / "given"))
+        code, said = hand_over(file.fileno() if kind == "file" else given.fileno(), LISTEN_FDS="1")
+    assert code == 64
+    assert "one listening Unix stream socket is expected" in said
+
+
+def test_without_the_variables_nothing_was_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LISTEN_PID", raising=False)
+    assert inherited_socket() is None

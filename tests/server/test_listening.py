@@ -1,0 +1,165 @@
+"""Voice activity for many streams: one round trip at a time, and no death loses a window."""
+
+from typing import Any
+
+from asrd.errors import ProviderError
+from asrd.providers import calls
+from asrd.providers.registry import Registry
+from asrd.providers.resident import ModelState
+from asrd.providers.supervisor import WorkerDied
+from asrd.wire.messages import Audio, Cancel, Closed, Segment
+from support.room import UTTERANCE, Guest, Room, quiet, run, settle, speech
+
+
+def scores(room: Room) -> list[list[int]]:
+    """How many windows of each stream every call had."""
+    return [
+        [len(item.windows) // 2048 for item in call.streams]
+        for call in room.voice.made
+        if isinstance(call, calls.Score)
+    ]
+
+
+def opened(room: Room, count: int, **fields: Any) -> Guest:
+    guest = room.greeted()
+    for stream in range(count):
+        guest.open(stream, **fields)
+    return guest
+
+
+def test_what_gathers_during_a_round_trip_shares_the_next(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = opened(room, 3)
+        room.voice.is_held = True
+        guest.speak(0, speech(0.32))
+        await settle()
+        assert scores(room) == [[10]]
+        for stream in (1, 2, 0):
+            guest.speak(stream, speech(0.64))
+        await settle()
+        assert scores(room) == [[10]]  # one at a time
+        room.voice.release()
+        await settle()
+        assert scores(room) == [[10], [20, 20, 20]]
+
+    run(scenario)
+
+
+def test_a_file_at_full_speed_takes_turns(registry: Registry) -> None:
+    """However much one stream has, another waits for one second of it and no more."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = opened(room, 2)
+        room.voice.is_held = True
+        guest.speak(0, speech(10.0))
+        await settle()
+        guest.speak(1, speech(0.32))
+        for _ in range(3):
+            room.voice.release()
+            await settle()
+        assert [sorted(call) for call in scores(room)] == [[32], [10, 32], [32], [32]]
+
+    run(scenario)
+
+
+def test_silence_costs_no_round_trip(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = opened(room, 1)
+        guest.speak(0, quiet(30.0))
+        await settle()
+        assert not room.voice.made
+
+    run(scenario)
+
+
+def test_the_state_behind_one_call_is_that_before_the_next(registry: Registry) -> None:
+    """Each stream has its own; audio that does not follow on begins anew."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = opened(room, 2)
+        for stream in (0, 1, 0):
+            guest.speak(stream, speech(0.32))
+            await settle()
+        sent = [call.streams[0].state[:1] for call in room.voice.made]  # type: ignore[union-attr]
+        assert sent == [b"", b"", b"\x0a"]
+        guest.say(Audio(stream=0, data=speech(0.32), offset=100_000))
+        await settle()
+        last = room.voice.made[-1]
+        assert isinstance(last, calls.Score)
+        assert last.streams[0].state == b""
+
+    run(scenario)
+
+
+def test_what_a_worker_died_over_its_successor_scores(registry: Registry) -> None:
+    """The same windows with the same state, so the text is that of a run without the death."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = opened(room, 2)
+        guest.speak(0, speech(0.5))
+        await settle()
+        room.voice.is_held = True
+        guest.speak(0, speech(0.5) + quiet(0.3))
+        await settle()
+        room.voice.release(WorkerDied("dead"))
+        room.voice.enter(ModelState.STARTING)
+        guest.speak(0, quiet(0.3))
+        guest.speak(1, UTTERANCE)
+        await settle()
+        calls_before = len(room.voice.made)
+        room.voice.is_held = False
+        room.voice.enter(ModelState.READY)
+        await settle()
+        lost, again = room.voice.made[calls_before - 1 : calls_before + 1]
+        assert isinstance(lost, calls.Score)
+        assert isinstance(again, calls.Score)
+        assert again.streams == lost.streams
+        assert [segment.text for segment in guest.told(Segment)] == ["19456", "19456"]
+        assert room.voice.kills == 0
+
+    run(scenario)
+
+
+def test_a_worker_that_refuses_is_replaced(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = opened(room, 1)
+        room.voice.is_held = True
+        guest.speak(0, UTTERANCE)
+        await settle()
+        room.voice.release(ProviderError("out of order"))
+        await settle()
+        assert room.voice.kills == 1
+        room.voice.enter(ModelState.STARTING)
+        room.voice.is_held = False
+        room.voice.enter(ModelState.READY)
+        await settle()
+        assert len(guest.told(Segment)) == 1
+
+    run(scenario)
+
+
+def test_a_stream_that_ends_meanwhile_is_forgotten(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = opened(room, 2)
+        room.voice.is_held = True
+        for stream in (0, 1):
+            guest.speak(stream, speech(0.5))
+        await settle()
+        guest.say(Cancel(stream=0))
+        guest.speak(1, speech(0.5) + quiet(0.6))
+        room.voice.is_held = False
+        room.voice.release()
+        await settle()
+        assert len(guest.told(Closed, 0)) == 1
+        assert not guest.told(Segment, 0)
+        assert len(guest.told(Segment, 1)) == 1
+        assert {len(call) for call in scores(room)[1:]} == {1}
+
+    run(scenario)
