@@ -1,4 +1,4 @@
-"""From nothing to ready: `python tests/benchmarks/cold_start.py`.
+"""From nothing to ready: `python -m benchmarks.cold_start` in `tests/`.
 
 The bare load is a Python process that imports the plugin, loads the model and reads half a second
 with it. The daemon is `asrd serve --stdio`, asked to load at once; it is ready when it answers.
@@ -6,15 +6,15 @@ Both are timed from the start of the process, in turn.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
 
-from common import median, run_python
-
 from asrd.wire import messages as wire
 from asrd.wire.codec import encode
 from asrd.wire.connection import ClientConnection
+from benchmarks.common import median, run_python
 
 BARE_LOAD = """
 import json, sys, time
@@ -66,7 +66,7 @@ def _ready_s(provider: str) -> float:
     connection = ClientConnection()
     is_ready = False
     while not is_ready:
-        data = process.stdout.read1(2**16)
+        data = os.read(process.stdout.fileno(), 2**16)
         if not data:
             raise RuntimeError("the daemon ended before it was ready")
         for message in connection.receive(memoryview(data)):

@@ -77,11 +77,10 @@ def daemon(*arguments: str) -> Iterator[Path]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            while not path.exists():
+            while (client := _connect(path)) is None:
                 if process.poll() is not None:
                     raise RuntimeError(f"the daemon ended with exit code {process.returncode}")
                 time.sleep(0.005)
-            client = WireClient(path)
             client.send(wire.Load())
             client.wait_for(wire.Health)
             client.close()
@@ -89,6 +88,13 @@ def daemon(*arguments: str) -> Iterator[Path]:
         finally:
             process.terminate()
             process.wait()
+
+
+def _connect(path: Path) -> WireClient | None:
+    try:
+        return WireClient(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
 
 
 def speech(seconds: float = 0.0) -> Samples:
@@ -109,6 +115,7 @@ def utterances(samples: Samples) -> list[tuple[Utterance, Samples]]:
     """What the daemon would cut from a live stream, and the windows its models would read."""
     listener = Listener(PcmFormat(), EndpointRule(silence=SAMPLE_RATE // 2), 0)
     detector = VoiceActivity()
+    state = b""
     listener.intake.receive(pcm(samples), None)
     listener.intake.mark(MarkKind.CLOSE)
     heard, unscored = listener.take_unscored()

@@ -1,4 +1,4 @@
-"""What the daemon adds to a final: `python tests/benchmarks/latency.py`.
+"""What the daemon adds to a final: `python -m benchmarks.latency` in `tests/`.
 
 An utterance of real speech is sent but for its last piece. Then the clock starts with that piece,
 which either completes the trailing silence (`endpoint`: one trip to the voice-activity worker and
@@ -17,12 +17,21 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import Samples, WireClient, daemon, median, pcm, percentile, speech, utterances
 
 from asrd import DecodeOptions, Model
 from asrd.providers.registry import discover
 from asrd.session.endpoint import WINDOW_SAMPLES
 from asrd.wire import messages as wire
+from benchmarks.common import (
+    Samples,
+    WireClient,
+    daemon,
+    median,
+    pcm,
+    percentile,
+    speech,
+    utterances,
+)
 
 SILENCE_S = 0.5
 SETTLE_S = 0.05
@@ -48,9 +57,8 @@ def main() -> None:
     for _ in range(5):
         null_us, ping_pong_us = _null_us(), _ping_pong_us()
         ratios.append(null_us / ping_pong_us)
-        print(
-            f"  round trip {null_us:4.0f} µs   ping-pong {ping_pong_us:4.0f} µs   {ratios[-1]:5.1f} times"
-        )
+        times = f"{ratios[-1]:5.1f} times"
+        print(f"  round trip {null_us:4.0f} µs   ping-pong {ping_pong_us:4.0f} µs   {times}")
     print(f"  median {median(ratios):.1f} times")
 
 

@@ -1,4 +1,4 @@
-"""A resident daemon against one process per chunk: `python tests/benchmarks/resident.py`.
+"""A resident daemon against one process per chunk: `python -m benchmarks.resident` in `tests/`.
 
 Chunks of two seconds of speech. The rival starts a Python process for each, which imports the
 engine, loads the model and reads the chunk. The daemon is sent the chunk and a flush. Moonshine has
@@ -13,10 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from common import Samples, WireClient, daemon, median, pcm, run_python, speech, utterances
-from shapes import make_model
 
 from asrd.wire import messages as wire
+from benchmarks.common import (
+    Samples,
+    WireClient,
+    daemon,
+    median,
+    pcm,
+    run_python,
+    speech,
+    utterances,
+)
+from benchmarks.shapes import make_model
 
 CHUNK_S = 2.0
 

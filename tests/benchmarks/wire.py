@@ -1,4 +1,4 @@
-"""What one frame costs the event loop: `python tests/benchmarks/wire.py`.
+"""What one frame costs the event loop: `python -m benchmarks.wire` in `tests/`.
 
 Framing and decode of audio frames through `ServerConnection.receive`, and encode of a segment,
 each beside bare msgpack on the same value in the same run. A figure is the median over the runs.

@@ -26,3 +26,16 @@ def read_wav(path: Path) -> Samples:
 def silence(duration_s: float) -> Samples:
     """Zeros."""
     return np.zeros(int(duration_s * SAMPLE_RATE), np.float32)
+
+
+def read_pcm(path: Path) -> bytes:
+    """The samples of a 16-bit WAV file that is mono at 16 kHz, as they are sent to a daemon."""
+    with wave.open(str(path), "rb") as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
+        pcm: bytes = file.readframes(file.getnframes())
+    return pcm
+
+
+def silent_pcm(duration_s: float) -> bytes:
+    """Zeros, as they are sent to a daemon."""
+    return bytes(2 * round(duration_s * SAMPLE_RATE))
