@@ -52,10 +52,9 @@ def reading(segments: list[Segment]) -> list[tuple[int, float, float, str]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[bytes, Any]:
+def undisturbed(quick: Daemon) -> dict[bytes, Any]:
     """The transcripts of a run without kills."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    with unruly_daemon(folder) as daemon, daemon.greet() as client:
+    with quick.greet() as client:
         return {
             pcm: reading(client.transcribe(number, pcm, partials=False))
             for number, pcm in enumerate((PHRASE, LONG))
@@ -93,36 +92,51 @@ def wait_for_successor(daemon: Daemon, worker: str, after: int) -> int:
 # ── one kill ──────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon whose decodes take no time."""
+    with unruly_daemon(tmp_path_factory.mktemp("quick")) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon whose decodes take a tenth of a second; its workers come and go."""
+    with unruly_daemon(tmp_path_factory.mktemp("shared"), latency_ms=100) as daemon:
+        yield daemon
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 def test_a_worker_that_dies_while_it_decodes_costs_no_word(
-    tmp_path: Path, undisturbed: dict[bytes, Any], number: int
+    shared: Daemon, undisturbed: dict[bytes, Any], number: int
 ) -> None:
     """The same utterance becomes a segment, and a stream beside it reads as ever."""
-    with unruly_daemon(tmp_path, latency_ms=100) as daemon, daemon.greet() as client:
+    with shared.greet() as client:
+        before = client.health().providers["unruly"].restarts
         for stream in (1, 2):
             client.open(stream, partials=False)
             client.speak(stream, PHRASE)
         wait_until(lambda: decoding(client), "a decode")
-        kill_and_see(daemon, UNRULY, number)
+        kill_and_see(shared, UNRULY, number)
         client.finish(1, 2)
         for stream in (1, 2):
             assert reading(client.logged(Segment, stream)) == undisturbed[PHRASE]
         assert not client.logged(Error)
-        assert client.health().providers["unruly"].restarts == 1
-        assert not daemon.strays
+        assert client.health().providers["unruly"].restarts == before + 1
+        assert not shared.strays
 
 
 def test_a_worker_that_dies_while_it_is_idle_is_replaced(
-    tmp_path: Path, undisturbed: dict[bytes, Any]
+    shared: Daemon, undisturbed: dict[bytes, Any]
 ) -> None:
-    with unruly_daemon(tmp_path) as daemon, daemon.greet() as client:
+    with shared.greet() as client:
         client.open(1, partials=False)
-        pid = daemon.worker(UNRULY)
-        kill_and_see(daemon, UNRULY)
+        pid = shared.worker(UNRULY)
+        kill_and_see(shared, UNRULY)
         client.speak(1, PHRASE)
         client.finish(1)
         assert reading(client.logged(Segment, 1)) == undisturbed[PHRASE]
-        assert daemon.worker(UNRULY) != pid
+        assert shared.worker(UNRULY) != pid
         assert not client.logged(Error)
 
 
@@ -177,10 +191,11 @@ def test_a_worker_that_dies_while_it_comes_back_costs_no_word(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_voice_activity_that_dies_amid_speech_changes_no_sample(
-    tmp_path: Path, undisturbed: dict[bytes, Any], number: int
+    quick: Daemon, undisturbed: dict[bytes, Any], number: int
 ) -> None:
     """It serves every stream; each goes on where it was, to the sample."""
-    with unruly_daemon(tmp_path) as daemon, daemon.greet() as client:
+    daemon = quick
+    with daemon.greet() as client:
         cuts = {stream: 30_001 + 2 * 65_537 * stream for stream in range(1, 7)}
         for stream, cut in cuts.items():
             client.open(stream, partials=False)
@@ -196,11 +211,11 @@ def test_voice_activity_that_dies_amid_speech_changes_no_sample(
 
 
 def test_voice_activity_that_dies_while_it_scores_changes_no_sample(
-    tmp_path: Path, undisturbed: dict[bytes, Any]
+    quick: Daemon, undisturbed: dict[bytes, Any]
 ) -> None:
-    with unruly_daemon(tmp_path) as daemon, daemon.greet() as client:
+    with quick.greet() as client:
         client.open(1, partials=False)
-        pid = daemon.worker(VOICE)
+        pid = quick.worker(VOICE)
         os.kill(pid, signal.SIGSTOP)  # so that it certainly has windows that it did not score
         client.speak(1, LONG)
         client.send(GetStats())
@@ -222,7 +237,7 @@ def test_workers_that_die_again_and_again_under_load_cost_no_word(
     """
     streams = range(8)
     dice = random.Random(1)
-    rounds = undisturbed[LONG][:6]
+    rounds = undisturbed[LONG][:5]
     ends = [round((end + 0.7) * 16_000) * 2 for _, _, end, _ in rounds]
     with unruly_daemon(tmp_path, latency_ms=30) as daemon, daemon.greet() as client:
         for stream in streams:
@@ -255,7 +270,7 @@ def test_workers_that_die_again_and_again_under_load_cost_no_word(
         assert not daemon.strays
 
 
-@pytest.mark.parametrize("deed", ["kill", "segv", "abort", "exit", "sys_exit"])
+@pytest.mark.parametrize("deed", ["kill", "abort", "exit"])
 def test_audio_that_ends_two_workers_is_set_aside_for_its_stream_alone(
     tmp_path: Path, undisturbed: dict[bytes, Any], deed: str
 ) -> None:
@@ -284,7 +299,7 @@ def test_audio_that_ends_two_workers_is_set_aside_for_its_stream_alone(
         assert not daemon.strays
 
 
-@pytest.mark.parametrize("deed", ["raise", "refuse", "nonsense", "unsendable"])
+@pytest.mark.parametrize("deed", ["raise", "nonsense"])
 def test_a_plugin_that_fails_at_a_window_loses_that_window_and_no_worker(
     tmp_path: Path, undisturbed: dict[bytes, Any], deed: str
 ) -> None:

@@ -212,25 +212,31 @@ def test_a_death_during_the_return_is_no_reason_to_give_up(tmp_path: Path) -> No
     run(scenario)
 
 
-def test_what_ran_once_is_tried_for_ever_and_told_meanwhile(tmp_path: Path) -> None:
-    """After a few tries in vain, who asks hears of it at once and has it tried anew."""
+@pytest.mark.parametrize("is_asked_for", [False, True])
+def test_what_ran_once_is_tried_for_ever_and_told_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_asked_for: bool
+) -> None:
+    """After a few tries in vain who asks hears of it at once; and the next try comes at once."""
 
     async def scenario() -> None:
-        flag = tmp_path / "flag"
-        make = load_unruly("bad_at_first_load", deed="raise", flag=str(flag))
+        flag, nowhere = tmp_path / "flag", tmp_path / "nowhere" / "flag"
         flag.touch()
+        make = load_unruly("bad_at_first_load", deed="raise", flag=str(flag))
         async with resident(make) as kept:
             await kept.ensure()
-            absent = tmp_path / "absent" / "flag"
-            kept._make_load = load_unruly("bad_at_first_load", deed="raise", flag=str(absent))
+            kept._make_load = load_unruly("bad_at_first_load", deed="raise", flag=str(nowhere))
             await killed(kept)
+            if is_asked_for:  # then nothing but asking ends the pause
+                pauses = iter([0.001] * module.TRIES_BEFORE_UNAVAILABLE + [999.0])
+                monkeypatch.setattr(module, "pause_s", lambda deaths, jitter: next(pauses))
             with pytest.raises(ProviderError, match="No such file"):
                 await kept.ensure()
-            assert kept.restarts >= module.TRIES_BEFORE_UNAVAILABLE
+            assert kept.state is ModelState.UNAVAILABLE
+            assert kept.restarts == module.TRIES_BEFORE_UNAVAILABLE
             kept._make_load = make
-            while kept.state is not ModelState.READY:
-                kept.begin()
-                await asyncio.sleep(0)
+            if is_asked_for:
+                await kept.ensure()
+            await until(lambda: kept.state is ModelState.READY)
 
     run(scenario)
 

@@ -53,8 +53,9 @@ def ended_in(daemon: Daemon, number: int = signal.SIGTERM) -> tuple[int, float]:
     return daemon.process.wait(20), time.monotonic() - started
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("is_connected", [True, False])
+@pytest.mark.parametrize(
+    ("number", "is_connected"), [(signal.SIGTERM, True), (signal.SIGINT, False)]
+)
 def test_an_idle_daemon_ends_at_once_and_leaves_nothing(
     tmp_path: Path, number: int, is_connected: bool
 ) -> None:

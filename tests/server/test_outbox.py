@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asrd.server.outbox import Outbox
-from support.manual_clock import ManualClock
+from support.clock import VirtualClock
 
 TIMEOUT_S = 5.0
 
@@ -15,7 +15,7 @@ class Reader:
     """A channel that is full after `room` bytes until it has `read`."""
 
     def __init__(self, *, max_bytes: int = 100, max_messages: int = 10) -> None:
-        self.clock = ManualClock()
+        self.clock = VirtualClock()
         self.taken: list[bytes] = []
         self.room = 10**9
         self.slow = 0

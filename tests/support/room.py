@@ -25,7 +25,7 @@ from asrd.transcript import Hypothesis
 from asrd.wire.codec import encode
 from asrd.wire.connection import ClientConnection
 from asrd.wire.messages import Audio, ClientMessage, Hello, Open, ServerMessage, Welcome
-from support.manual_clock import ManualClock
+from support.clock import VirtualClock
 
 M = TypeVar("M", bound=ServerMessage)
 
@@ -219,7 +219,7 @@ class Room:
         limits: dict[str, Any] | None = None,
         scheduling: dict[str, Any] | None = None,
     ) -> None:
-        self.clock = ManualClock()
+        self.clock = VirtualClock()
         self.config = Config(
             provider="echo",
             limits=Limits(**(limits or {})),
