@@ -1,5 +1,6 @@
 """Real models and real recordings, shared by all tests."""
 
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,10 @@ import pytest
 
 import support.profiles  # noqa: F401 - hypothesis draws the same examples in every run
 from asrd_moonshine import MoonshineProvider
+
+# A shell starts its background jobs with Ctrl-C ignored, which children inherit: undone here, so
+# that tests of Ctrl-C say the same wherever they are run.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 TINY_WHISPER = TESTS / "tiny_whisper"

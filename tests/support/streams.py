@@ -271,7 +271,7 @@ class Driver:
         self.unscored: Unscored | None = None
         self.window: Window | None = None
         self.texts: list[str] = []
-        self.deaths: Counter[tuple[int, int]] = Counter()
+        self.deaths: Counter[int] = Counter()
         if is_opened:
             self.open()
 
@@ -367,10 +367,10 @@ class Driver:
             case "fail":
                 self.stream.fail_decode("the model does not like it")
             case "die":
-                self.deaths[span] += is_final
+                self.deaths[window.start] += 1  # a partial's worker counts for its utterance
                 self.stream.retry_decode("the worker died")
         self.collect()
-        is_lost = outcome == "fail" or (outcome == "die" and self.deaths[span] >= 2)
+        is_lost = outcome == "fail" or (outcome == "die" and self.deaths[window.start] >= 2)
         lost = [span] if is_lost and is_final and not is_over else []
         assert self.audit.dropped[dropped:] == lost
 

@@ -167,7 +167,8 @@ async def _listen(daemon: Daemon, listener: socket.socket) -> None:
 async def _serve_stdio(config: Config, write_fd: int) -> int:
     async with running(config) as daemon:
         channel = StdioChannel(0, write_fd)
-        channel.start(daemon.make_stdio_peer(channel))
+        peer = daemon.make_stdio_peer(channel)
+        channel.start(peer)
         log.info("serving_stdio", version=__version__, pid=os.getpid())
         asked = asyncio.ensure_future(daemon.asked_to_end.wait())
         ended = asyncio.ensure_future(channel.ended.wait())
@@ -180,7 +181,7 @@ async def _serve_stdio(config: Config, write_fd: int) -> int:
     if channel.failed is not None:
         log.error("stdout_failed", problem=str(channel.failed))
         return EX_IOERR
-    return EX_DATAERR if channel.was_frame_cut else EX_OK
+    return EX_DATAERR if channel.was_frame_cut or peer.was_refused else EX_OK
 
 
 def serve(config: Config, *, socket_path: Path) -> int:

@@ -71,6 +71,7 @@ class Peer:
         self._is_reading_paused = False
         self._is_closing = False
         self._answers_due = 0
+        self.was_refused = False
         self._opened_at_s = self._heard_at_s = hub.clock.now_s()
         self.outbox = Outbox(
             channel,
@@ -305,6 +306,7 @@ class Peer:
     def _refuse(self, error: ProtocolError) -> None:
         self.send(error_message(error))
         if error.fatal:
+            self.was_refused = True
             log.info("connection_refused", session=self._session_id, code=error.code)
             self._close()
 

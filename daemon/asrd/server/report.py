@@ -103,12 +103,12 @@ class Reporter:
 
     def _provider(self, name: str) -> ProviderHealth:
         hub = self._hub
-        provider = hub.registry.registered[name].provider
+        entry = hub.registry.registered[name]
         is_default = name == hub.config.provider
-        default_model = (hub.config.model if is_default else None) or provider.default_model
+        default_model = (hub.config.model if is_default else None) or entry.provider.default_model
         key, resident = self._resident(name, default_model)
         if resident is None:
-            status = provider.status(default_model)
+            status = entry.status(default_model)
             problem = status.problem or ("" if status.is_present else "the model is not present")
             return ProviderHealth(
                 state="unavailable",

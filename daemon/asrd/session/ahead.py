@@ -68,6 +68,11 @@ class Ahead:
         self._items.popleft()
         return head
 
+    def beginning_at(self, position: int) -> Queued | None:
+        """The utterance whose audio begins there, if it waits here."""
+        waiting = self._waiting(has_begun=False)
+        return next((queued for queued in waiting if queued.utterance.start == position), None)
+
     def waiting_samples(self, *, has_begun: bool) -> int:
         """Samples in utterances that no decode has begun; `has_begun`: the first is being read."""
         return sum(item.utterance.end - item.utterance.start for item in self._waiting(has_begun))

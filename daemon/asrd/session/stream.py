@@ -82,6 +82,7 @@ class Stream:
             self._listener, self._ahead, None if interval_s is None else interval_s * SAMPLE_RATE
         )
         self._flushes_due = 0
+        self._partial_deaths = 0  # workers that the open utterance has ended
         self._close_reason: CloseReason = "client"
         self._effects: list[Effect] = []
 
@@ -206,6 +207,11 @@ class Stream:
             return
         if window.want is Want.PARTIAL:
             self._reading.give_up_partials(window, self._rule.endpoint_rule.longest)
+            queued_meanwhile = self._ahead.beginning_at(window.start)
+            if queued_meanwhile is not None:
+                queued_meanwhile.attempts += 1
+            elif self._speech.open_start == window.start:
+                self._partial_deaths += 1
             return
         queued = self._ahead.first
         queued.attempts += 1
@@ -260,7 +266,9 @@ class Stream:
                     if not event.is_split:
                         end = event.speech_end
                         self._tell(effects.SpeechEnded(stream=self.number, position=end))
-                    self._ahead.put(Queued(utterance=event, queued_at_s=now_s))
+                    attempts, self._partial_deaths = self._partial_deaths, 0
+                    queued = Queued(utterance=event, queued_at_s=now_s, attempts=attempts)
+                    self._ahead.put(queued)
                     self._reading.heard(event)
                 case Mark():
                     if event.kind is not MarkKind.HOLE:
