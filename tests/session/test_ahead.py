@@ -25,12 +25,14 @@ def test_utterances_and_marks_come_out_in_the_order_they_went_in() -> None:
     first, second = spoken(0, 100), spoken(100, 200)
     queue = ahead(first, FLUSH, second)
     assert queue.head is queue.first is first
+    assert queue.last_end == 200
     assert queue.pop_mark() is None
     assert queue.pop() is first
     assert queue.pop_mark() is FLUSH
     assert queue.pop() is second
     assert len(queue) == 0
     assert queue.pop_mark() is None
+    assert queue.last_end is None
 
 
 @pytest.mark.parametrize("queue", [ahead(), ahead(FLUSH)])

@@ -52,6 +52,17 @@ def test_pieces_are_let_go_of_once_all_of_them_is_behind() -> None:
     assert len(audio.cut(0, 300)) == 0
 
 
+def test_pieces_between_two_positions_are_let_go_of_and_their_neighbours_kept() -> None:
+    audio = held(*((start, start + 100) for start in range(0, 600, 100)))
+    audio.forget_between(150, 450)  # the pieces at either edge are partly outside
+    assert audio.cut(0, 600).tolist() == [*range(200), *range(400, 600)]
+    assert len(audio) == 400
+    audio.append(600, numbered(600, 700))
+    assert audio.cut(550, 650).tolist() == list(range(550, 650))
+    audio.forget_between(700, 600)
+    assert len(audio) == 500
+
+
 @given(
     lengths=st.lists(st.tuples(st.integers(0, 50), st.integers(0, 60)), max_size=20),
     edges=st.tuples(st.integers(-10, 2000), st.integers(-10, 2000)),

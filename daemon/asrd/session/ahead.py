@@ -68,6 +68,13 @@ class Ahead:
         self._items.popleft()
         return head
 
+    @property
+    def last_end(self) -> int | None:
+        """Where the audio of the last utterance ends; None where no utterance waits."""
+        queued = (item for item in reversed(self._items) if isinstance(item, Queued))
+        last = next(queued, None)
+        return None if last is None else last.utterance.end
+
     def beginning_at(self, position: int) -> Queued | None:
         """The utterance whose audio begins there, if it waits here."""
         waiting = self._waiting(has_begun=False)

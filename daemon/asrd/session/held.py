@@ -45,3 +45,17 @@ class HeldAudio:
                 return
             self._pieces.popleft()
             self._samples -= len(samples)
+
+    def forget_between(self, start: int, end: int) -> None:
+        """Let go of every piece that lies within [start, end).
+
+        Pieces are looked at from the latest on, so the cost is that of what came since `start`.
+        """
+        kept: list[tuple[int, Samples]] = []
+        while self._pieces and self._pieces[-1][0] >= start:
+            begin, samples = self._pieces.pop()
+            if begin + len(samples) > end:
+                kept.append((begin, samples))
+            else:
+                self._samples -= len(samples)
+        self._pieces.extend(reversed(kept))

@@ -87,6 +87,12 @@ class Ledger:
         self._tell_commit()
         return effects.Flushed(stream=self._stream, offset=offset)
 
+    def partial(self, start: int, end: int, text: str) -> effects.Partial:
+        """The reading so far of what will be the next segment."""
+        return effects.Partial(
+            stream=self._stream, id=self.next_id, start=start, end=end, text=text, stable=0
+        )
+
     def segment(
         self, utterance: Utterance, hypothesis: Hypothesis, latency_s: float
     ) -> effects.Segment:

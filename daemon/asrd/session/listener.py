@@ -106,6 +106,10 @@ class Listener:
         """Let go of audio that nothing needs any more."""
         self._held.forget_before(position)
 
+    def forget_between(self, start: int, end: int) -> None:
+        """Let go of audio between two positions, which nothing needs."""
+        self._held.forget_between(start, end)
+
     def clear(self) -> None:
         """The stream has ended: let go of all audio."""
         self.intake.clear()

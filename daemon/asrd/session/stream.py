@@ -303,21 +303,16 @@ class Stream:
             position = head.utterance.start if head else self._speech.finished_before
             self._ledger.move_to(self._format.to_own(position))
         self._listener.forget_before(position)
+        last_end = self._ahead.last_end
+        if last_end is not None and not self._speech.is_listening:
+            # Silence behind what waits for a model: that may take long, and silence goes on.
+            self._listener.forget_between(last_end, self._speech.finished_before)
 
     def _tell_partial(self, window: Window, hypothesis: Hypothesis) -> None:
         speech_start = self._speech.speech_start
         is_current = self._reading.is_of_open_utterance(window)
         if speech_start is not None and is_current and hypothesis.text:
-            self._tell(
-                effects.Partial(
-                    stream=self.number,
-                    id=self._ledger.next_id,
-                    start=speech_start,
-                    end=window.end,
-                    text=hypothesis.text,
-                    stable=0,
-                )
-            )
+            self._tell(self._ledger.partial(speech_start, window.end, hypothesis.text))
 
     def _set_aside(self, reason: str) -> None:
         utterance = self._ahead.pop().utterance
