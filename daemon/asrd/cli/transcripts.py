@@ -7,6 +7,7 @@ be on the disk as soon as it is final.
 
 import html
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,16 +30,16 @@ def as_dict(message: Segment | Partial | Event) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-class Writer:
+class Writer(ABC):
     """Turns the segments of one file into text; each method returns what can be written by now."""
 
     def begin(self, file: str) -> str:
         """Before the first segment."""
         return ""
 
+    @abstractmethod
     def segment(self, segment: Segment) -> str:
         """At each final segment."""
-        raise NotImplementedError
 
     def end(self, duration_s: float) -> str:
         """Behind the last one; `duration_s` is the length of the audio."""

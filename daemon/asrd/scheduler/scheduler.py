@@ -1,8 +1,7 @@
 """The inference lock: how many decode at a time, and who.
 
 The lock covers the engine call and nothing else. It is counted: `slots` local decodes run at a
-time, one by default; below it each provider has a limit of its own. Providers that only wait for
-a network do not take part in the lock.
+time, one by default; below it each provider has a limit of its own.
 """
 
 from collections import Counter, defaultdict
