@@ -59,7 +59,7 @@ def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> TinyWhisper:
 @pytest.fixture(scope="session")
 def tiny_samples() -> list[Recording]:
     """Recordings that both engines read exactly with the twenty-word model; two hold no speech."""
-    return _read_transcripts(TINY_WHISPER / "samples")
+    return read_transcripts(TINY_WHISPER / "samples")
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def shared_audio() -> list[Recording]:
     """Recordings of people, where the folder with them lies beside the repository."""
     if not SHARED_AUDIO.is_dir():
         pytest.skip(f"there are no recordings in {SHARED_AUDIO}")
-    return _read_transcripts(SHARED_AUDIO)
+    return read_transcripts(SHARED_AUDIO)
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +78,7 @@ def two_cities() -> Recording:
     return Recording(path=path, transcript=" ".join(TWO_CITIES_TEXT.split()))
 
 
-def _read_transcripts(folder: Path) -> list[Recording]:
+def read_transcripts(folder: Path) -> list[Recording]:
     """Every line of the folder's transcripts.tsv that names a file; a header line names none."""
     rows = (
         line.split("\t")

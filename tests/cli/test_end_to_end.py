@@ -131,3 +131,12 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
     assert err == b""
     _, alive = psutil.wait_procs(family, timeout=5)
     assert not alive
+
+
+def test_a_daemon_whose_default_nobody_can_have_does_not_start(
+    asrd_process: Run, tmp_path: Path
+) -> None:
+    outcome = asrd_process("serve", "--provider", "mooonshine", "--socket", tmp_path / "s")
+    assert outcome.code == 78
+    assert outcome.err.count("\n") == 1
+    assert "did you mean 'moonshine'?" in outcome.err

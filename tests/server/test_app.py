@@ -13,6 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from asrd.config import Config
+from asrd.errors import StartupError
+from asrd.providers.registry import Registry
+from asrd.server import app
 from asrd.wire.messages import (
     Close,
     Closed,
@@ -331,14 +335,17 @@ def test_it_is_started_by_the_first_connection(tmp_path: Path) -> None:
 # ── small things ──────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_unknown_default_provider_is_told_and_the_others_serve(tmp_path: Path) -> None:
-    with running_daemon(tmp_path, provider="ecko", eager=False) as daemon, daemon.greet() as client:
-        client.send(Open(stream=1))
-        error = client.expect(Error)
-        assert error.code == "unknown_provider"
-        assert "did you mean 'echo'" in error.message
-        assert client.health().state == "unavailable"
-        assert len(client.transcribe(2, SPEECH, provider="echo", partials=False)) == 1
+def test_a_default_that_does_not_exist_keeps_the_daemon_from_starting(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="did you mean 'echo'") as caught:
+        app.serve(Config(provider="ecko"), socket_path=tmp_path / "s")
+    assert caught.value.exit_code == 78
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_default_whose_plugin_is_broken_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other providers serve, and health says what is wrong."""
+    monkeypatch.setattr(app, "discover", lambda: Registry(broken={"ecko": "ImportError: no"}))
+    app._check_default(Config(provider="ecko"))
 
 
 def test_a_log_that_nobody_reads_ends_nothing(tmp_path: Path) -> None:

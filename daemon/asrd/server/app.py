@@ -12,8 +12,8 @@ from pathlib import Path
 import structlog
 
 from asrd.config import Config
-from asrd.errors import ProtocolError
-from asrd.providers.registry import discover
+from asrd.errors import ProtocolError, StartupError
+from asrd.providers.registry import UnknownProvider, discover
 from asrd.server.connections import Door, SocketConnection
 from asrd.server.hub import Hub
 from asrd.server.listeners import BACKLOG, bound_socket, inherited_socket
@@ -30,6 +30,7 @@ log = structlog.get_logger()
 EX_OK = 0
 EX_DATAERR = 65
 EX_IOERR = 74
+EX_CONFIG = 78
 
 CHECK_EVERY_S = 0.5
 LAST_WORDS_S = 1.0
@@ -184,12 +185,27 @@ async def _serve_stdio(config: Config, write_fd: int) -> int:
     return EX_DATAERR if channel.was_frame_cut or peer.was_refused else EX_OK
 
 
+def _check_default(config: Config) -> None:
+    """A default that does not exist is a mistake of whoever starts the daemon.
+
+    One whose plugin is broken is not: the daemon says so, and serves with the others.
+    """
+    registry = discover()
+    if config.provider in registry.broken:
+        return
+    try:
+        registry.get(config.provider)
+    except UnknownProvider as error:
+        raise StartupError(str(error), EX_CONFIG) from None
+
+
 def serve(config: Config, *, socket_path: Path) -> int:
     """Run the daemon on a Unix socket until a signal ends it; returns the exit code.
 
     Raises:
         StartupError: it cannot start, and what to do.
     """
+    _check_default(config)
     return asyncio.run(_serve(config, socket_path))
 
 
