@@ -1,7 +1,8 @@
 """The plugin API of asrd, and nothing else. See `plugins/README.md`."""
 
 from asrd.config import Setting
-from asrd.errors import ModelUnavailable, ProviderError
+from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
+from asrd.machine import Gpu, Machine
 from asrd.providers.settings import read_settings
 from asrd.providers.spec import (
     DecodeOptions,
@@ -9,20 +10,28 @@ from asrd.providers.spec import (
     ModelStatus,
     Provider,
     Register,
+    ReportPull,
+    Suggestion,
     hookimpl,
 )
 from asrd.transcript import Hypothesis, Word
 
 __all__ = [
+    "DecodeCancelled",
     "DecodeOptions",
+    "Gpu",
     "Hypothesis",
+    "Machine",
     "Model",
     "ModelStatus",
     "ModelUnavailable",
     "Provider",
     "ProviderError",
     "Register",
+    "ReportPull",
+    "RequestUnsupported",
     "Setting",
+    "Suggestion",
     "Word",
     "hookimpl",
     "read_settings",

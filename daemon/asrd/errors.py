@@ -3,7 +3,9 @@
     AsrdError
     ├── ProtocolError        a peer did what the protocol forbids, or asked for what cannot be had
     ├── ProviderError        a provider cannot do what it was asked to
-    │   └── ModelUnavailable the model is not here; the message names the way to get it
+    │   ├── ModelUnavailable the model is not here; the message names the way to get it
+    │   ├── RequestUnsupported  what one stream asked for cannot be done; the model is well
+    │   └── DecodeCancelled  nobody wants the decode any more
     └── StartupError         the daemon cannot start: address in use, not permitted, bad setting
 
 Anything else that escapes a layer is a bug and is logged as one.
@@ -70,6 +72,17 @@ class ProviderError(AsrdError):
 
 class ModelUnavailable(ProviderError):
     """The model is not on this machine (or cannot run on it); says the one command that helps."""
+
+
+class RequestUnsupported(ProviderError):
+    """A stream asked for what this model cannot do, such as a language it does not know.
+
+    The model is well: such an error counts neither against its health nor for its circuit breaker.
+    """
+
+
+class DecodeCancelled(ProviderError):
+    """A decode was given up because nobody wants it any more."""
 
 
 class StartupError(AsrdError):

@@ -6,14 +6,16 @@ and the model it returns is then called for one window of audio after another, f
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pluggy
 
 from asrd.config import Setting
+from asrd.errors import ProviderError
+from asrd.machine import Machine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,29 +29,59 @@ hookimpl = pluggy.HookimplMarker("asrd")
 Task = Literal["transcribe", "translate"]
 
 
+def _for_ever() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeOptions:
-    """What one decode is asked for, beside the audio."""
+    """What one decode is asked for, beside the audio.
+
+    `keep_going` is to be called whenever the engine has got further (a token, a segment, another
+    attempt), as often as that is: it costs next to nothing. Calling it tells the daemon that the
+    decode makes progress, so that long work is not taken for a hang. Once it returns False nobody
+    wants the decode any more, and the model may stop and raise `DecodeCancelled`.
+    """
 
     language: str | None = None
     task: Task = "transcribe"
     words: bool = False
     prompt: str | None = None
     is_partial: bool = False
+    keep_going: Callable[[], bool] = field(default=_for_ever, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStatus:
     """Whether a model can be loaded here, and what to do when not.
 
-    `problem` is one sentence, `remedy` one command that a user can paste; both are empty when the
-    model is present.
+    `model` is its one right name: what other names stand for the same weights (`turbo`, say) is
+    resolved here, so that they are never loaded twice. `problem` is one sentence, `remedy` one
+    command that a user can paste; both are empty when the model is present. `size_bytes` is what
+    its files take on disk, the least that it will take in memory; 0 where nobody knows.
     """
 
     model: str
     is_present: bool
     problem: str = ""
     remedy: str = ""
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """What a provider would run on a machine, in real time and with room to spare.
+
+    `quality` compares suggestions of different providers: 100 less the word error rate in percent
+    that is usual for the model. `memory_bytes` is what the loaded model takes, in the GPU's memory
+    where it runs there.
+    """
+
+    model: str
+    settings: Mapping[str, Setting]
+    memory_bytes: int
+    quality: float
+    reason: str
 
 
 class Model(ABC):
@@ -65,7 +97,10 @@ class Model(ABC):
             options: what is asked for; a model ignores what its engine cannot do.
 
         Raises:
-            ProviderError: this window cannot be decoded; the model itself goes on.
+            RequestUnsupported: the model is well and cannot do what `options` asks for.
+            DecodeCancelled: `options.keep_going()` returned False.
+            ProviderError: the engine failed on this window; after several in a row the provider is
+                given a rest.
         """
 
     def close(self) -> None:  # noqa: B027 - most models have nothing to give back
@@ -101,11 +136,45 @@ class Provider(ABC):
             ProviderError: it is here and does not load, or a setting makes no sense.
         """
 
+    def models(self) -> Iterable[ModelStatus]:
+        """The models that users may name, for `asrd models list`. Runs outside workers: look only.
+
+        Models that are given by path need not be among them.
+        """
+        return (self.status(self.default_model),)
+
+    def check_settings(self, settings: Mapping[str, Setting]) -> None:  # noqa: B027 - may be left
+        """See whether `load` would take these settings. Runs in the core, when the daemon starts.
+
+        Raises:
+            ProviderError: it would not; the message names the setting, and the nearest right name.
+        """
+
+    def pull(self, model: str, report: "ReportPull") -> None:
+        """Fetch `model` over the network, to where `status` looks for it. Runs in a command.
+
+        A download that breaks leaves nothing that `status` would take for a model.
+
+        Args:
+            model: the name.
+            report: to be called with the bytes that are here and the bytes there will be (None
+                while nobody knows), as often as that changes.
+
+        Raises:
+            ProviderError: it cannot be fetched, and why.
+        """
+        raise ProviderError(f"{self.name} cannot fetch models by itself")
+
+    def suggest(self, machine: Machine) -> "Iterable[Suggestion]":
+        """What to run on a machine, whether it is present or not. Looks at `machine` alone."""
+        return ()
+
     def sample(self) -> Path | None:
         """A recording of speech that the engine ships, for a first try; None without one."""
         return None
 
 
+ReportPull = Callable[[int, int | None], None]
 Register = Callable[[Provider], None]
 
 
