@@ -7,9 +7,18 @@ never to a number of its own.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 Setting = str | int | float | bool
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+Size = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?\s*(%|[kMGT]?i?B)$")]
+"""An amount of memory: `2GB`, `1500 MB`, `512MiB`, or a share of what the machine has: `60%`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,20 +59,130 @@ class Scheduling:
     """New audio that an open utterance must hold before it is read again."""
 
 
+class Loading(StrEnum):
+    """When a provider's models are loaded."""
+
+    EAGER = "eager"
+    """At the start; the daemon counts as started once they are ready."""
+    BACKGROUND = "background"
+    """At the start too, but nothing waits for it, except streams that need the model."""
+    LAZY = "lazy"
+    """When the first stream asks for one."""
+
+
+class WarmUp(StrEnum):
+    """What a model has to read, once it is loaded, before it counts as ready."""
+
+    NONE = "none"
+    MINIMAL = "minimal"
+    """Half a second."""
+    STANDARD = "standard"
+    """0.5, 1 and 4 s."""
+    FULL = "full"
+    """Eight lengths from 0.1 to 30 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderConfig:
+    """How one provider is used. `settings` are its own; only it understands them."""
+
+    loading: Loading | None = None
+    """None: eager for the default provider, lazy for every other."""
+    models: tuple[str, ...] = ()
+    """What `eager` and `background` load; empty: the provider's default model."""
+    warm_up: WarmUp = WarmUp.MINIMAL
+    required: bool = False
+    """The daemon is ready only while this provider is; with `eager`, it does not start without."""
+    keep_warm: bool = False
+    """Its models are never unloaded to save memory."""
+    fallback: tuple[str, ...] | None = None
+    """Where its streams go while it is unavailable, instead of the daemon's own `fallback`."""
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Residency:
+    """How many models stay in memory, and for how long. None: no limit."""
+
+    max_models: Count | None = None
+    idle_ttl_s: Seconds | None = None
+    """A model that has had no work for so long is unloaded; the next stream loads it again."""
+    memory_budget: Size | None = None
+    """For all models together, of the machine's memory."""
+    gpu_memory_budget: Size | None = None
+    min_available: Size = "5%"
+    """When less of the machine's memory than this is left, idle models are unloaded."""
+    check_interval_s: Seconds = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervision:
+    """When a worker counts as hung, how it is restarted, and when a provider gets a rest."""
+
+    hang_after_s: Seconds = 10.0
+    hang_factor: Annotated[float, Meta(ge=1)] = 5.0
+    """Without progress for `hang_after_s`, and for so many times the p99 of decodes of that
+    length, a worker is ended."""
+    load_hang_after_s: Seconds = 60.0
+    """The same while a model loads, where progress is CPU time used or memory taken."""
+    load_timeout_s: Seconds = 900.0
+    """The longest that a load may take, whatever it does."""
+    first_pause_s: Seconds = 0.1
+    longest_pause_s: Seconds = 30.0
+    """Between restarts; doubling from the first to the longest."""
+    load_attempts: Count = 3
+    """Restarts in vain after which a model counts as unavailable."""
+    breaker_failures: Count = 5
+    """Decodes in a row whose failure opens a provider's circuit breaker."""
+    breaker_open_s: Seconds = 30.0
+    """How long it stays open before one inference tries the provider again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole configuration of one daemon.
 
-    `provider_settings` maps a provider's name to its own settings, which only it understands.
-    `eager` loads the default model at start; else it is loaded when first asked for.
+    `provider` serves streams that name none; `auto` stands for what suits the machine. `fallback`
+    names the providers, as `whisper_cpp` or `whisper_cpp/base`, that take over, in order, while a
+    stream's own is unavailable.
     """
 
     provider: str = "moonshine"
     model: str | None = None
-    eager: bool = True
-    provider_settings: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
+    fallback: tuple[str, ...] = ()
+    providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
     limits: Limits = Limits()
     scheduling: Scheduling = Scheduling()
+    residency: Residency = Residency()
+    supervision: Supervision = Supervision()
+
+    def of(self, provider: str) -> ProviderConfig:
+        """How that provider is used."""
+        return self.providers.get(provider, ProviderConfig())
+
+    def loading_of(self, provider: str) -> Loading:
+        """When that provider's models are loaded."""
+        is_default = provider == self.provider
+        return self.of(provider).loading or (Loading.EAGER if is_default else Loading.LAZY)
+
+    def fallback_of(self, provider: str) -> tuple[str, ...]:
+        """Where that provider's streams go while it is unavailable."""
+        own = self.of(provider).fallback
+        return self.fallback if own is None else own
+
+
+_UNITS = {"": 1} | {
+    f"{letter}{mark}": base**power
+    for power, letter in enumerate("kMGT", start=1)
+    for mark, base in (("", 1000), ("i", 1024))
+}
+
+
+def size_bytes(size: Size, whole_bytes: int) -> int:
+    """The bytes that a size stands for; a share is one of `whole_bytes`."""
+    unit = size.lstrip("0123456789. ")
+    number = float(size.removesuffix(unit))
+    return round(number * (whole_bytes / 100 if unit == "%" else _UNITS[unit.removesuffix("B")]))
 
 
 def default_socket_path() -> Path:

@@ -19,10 +19,13 @@ class Hypothesis:
 
     `text` is what a person would read, without surrounding blanks; empty where the model heard no
     speech. `words` is empty unless words were asked for and the engine has them. `confidence` is
-    0..1, or None where the engine gives none.
+    0..1, or None where the engine gives none. `provider` and `model` say who read it; the daemon
+    fills them in.
     """
 
     text: str
     words: tuple[Word, ...] = ()
     language: str | None = None
     confidence: float | None = None
+    provider: str = ""
+    model: str = ""

@@ -10,9 +10,10 @@ import pytest
 from asrd.config import Setting
 from asrd.errors import ModelUnavailable, ProviderError
 from asrd.providers import calls
-from asrd.providers.pool import ModelKey, ModelPool
+from asrd.providers.catalogue import Catalogue, ModelKey
+from asrd.providers.pool import ModelPool
 from asrd.providers.registry import Registry, UnknownProvider, discover
-from asrd.providers.resident import ModelState
+from asrd.providers.lifecycle import ModelState
 from support.workers import UNRULY, decode
 
 ECHO = ModelKey(provider="echo", model="echo")

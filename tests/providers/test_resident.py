@@ -13,7 +13,8 @@ import pytest
 from asrd.errors import ModelUnavailable, ProviderError
 from asrd.providers import calls
 from asrd.providers import resident as module
-from asrd.providers.resident import ModelState, Resident, pause_s
+from asrd.providers.lifecycle import ModelState
+from asrd.providers.resident import Resident, pause_s
 from asrd.providers.supervisor import WorkerDied
 from support.waiting import until
 from support.workers import decode, load, load_unruly, resident

@@ -7,9 +7,9 @@ import pytest
 
 from asrd.errors import ProviderError
 from asrd.providers import calls
-from asrd.providers.pool import ModelKey
+from asrd.providers.catalogue import ModelKey
 from asrd.providers.registry import Registry
-from asrd.providers.resident import ModelState
+from asrd.providers.lifecycle import ModelState
 from asrd.providers.supervisor import WorkerDied
 from asrd.wire.messages import Cancel, Close, Closed, Error, Event, Partial, Segment, Unload
 from support.room import ECHO, UTTERANCE, Guest, Room, quiet, run, settle, speech

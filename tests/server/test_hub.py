@@ -7,9 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from asrd.errors import ErrorCode, ProtocolError
-from asrd.providers.pool import ModelKey
+from asrd.providers.catalogue import ModelKey
 from asrd.providers.registry import Registry
-from asrd.providers.resident import ModelState
+from asrd.providers.lifecycle import ModelState
 from asrd.wire.messages import Cancel, Close, Closed, Error, Opened, Segment
 from support.room import UTTERANCE, Guest, Room, quiet, run, settle, speech
 
@@ -229,7 +229,7 @@ def test_an_engine_that_cannot_be_started_is_told_as_unavailable(
         room.model.state = ModelState.UNAVAILABLE
         monkeypatch.setattr(room.model, "ensure", refuse)
         with pytest.raises(ProtocolError, match="temporarily unavailable") as told:
-            await room.hub.ensure(room.hub.resolve(None, None, None))
+            await room.hub.ensure(room.hub.resolve(None, None))
         assert told.value.code is ErrorCode.PROVIDER_UNAVAILABLE
 
     run(scenario)

@@ -5,7 +5,7 @@ from typing import Any
 from asrd.errors import ProviderError
 from asrd.providers import calls
 from asrd.providers.registry import Registry
-from asrd.providers.resident import ModelState
+from asrd.providers.lifecycle import ModelState
 from asrd.providers.supervisor import WorkerDied
 from asrd.wire.messages import Audio, Cancel, Closed, Segment
 from support.room import UTTERANCE, Guest, Room, quiet, run, settle, speech

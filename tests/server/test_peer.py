@@ -6,7 +6,7 @@ import pytest
 
 from asrd.framing import HEADER
 from asrd.providers.registry import Registry
-from asrd.providers.resident import ModelState
+from asrd.providers.lifecycle import ModelState
 from asrd.wire.codec import encode
 from asrd.wire.messages import (
     Audio,

@@ -7,7 +7,7 @@ import pytest
 from asrd.errors import ProviderError
 from asrd.providers import calls
 from asrd.providers.registry import Registry
-from asrd.providers.resident import ModelState
+from asrd.providers.lifecycle import ModelState
 from asrd.wire.messages import GetHealth, GetStats, Health, Stats
 from support.room import UTTERANCE, Guest, Room, run, settle
 

@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from asrd.config import Config
 from asrd.errors import ErrorCode, ProtocolError
-from asrd.providers.pool import ModelKey
+from asrd.providers.catalogue import ModelKey
 from asrd.server.served import ServedStream, rule_of
 from asrd.server.translate import error_message, message_of, seconds
 from asrd.session import effects

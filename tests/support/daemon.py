@@ -43,17 +43,21 @@ def command(
     *,
     provider: str = "echo",
     settings: Mapping[str, Any] | None = None,
-    limits: Mapping[str, Any] | None = None,
-    scheduling: Mapping[str, Any] | None = None,
+    eager: bool = True,
+    use: Mapping[str, Any] | None = None,
+    providers: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> list[str]:
-    """How to start a daemon: on `socket`, or on stdin and stdout when there is none."""
+    """How to start a daemon: on `socket`, or on stdin and stdout when there is none.
+
+    `use` is the configuration of `provider` beside its `settings`, `providers` that of others, and
+    `more` whatever else `Config` has.
+    """
+    own = {"loading": "eager" if eager else "lazy", "settings": dict(settings or {}), **(use or {})}
     wish = {
         "socket": None if socket is None else str(socket),
         "provider": provider,
-        "provider_settings": {provider: dict(settings or {})},
-        "limits": dict(limits or {}),
-        "scheduling": dict(scheduling or {}),
+        "providers": {provider: own, **(providers or {})},
         **more,
     }
     return [sys.executable, "-P", "-m", "support.daemon_program", json.dumps(wish)]

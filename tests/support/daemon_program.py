@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from asrd.config import Config, Limits, Scheduling
+import msgspec
+
+from asrd.config import Config
 from asrd.errors import StartupError
 from asrd.server import app, logs
 
@@ -16,11 +18,7 @@ from asrd.server import app, logs
 def main(text: str) -> int:
     wish: dict[str, Any] = json.loads(text)
     path = wish.pop("socket")
-    config = Config(
-        limits=Limits(**wish.pop("limits")),
-        scheduling=Scheduling(**wish.pop("scheduling")),
-        **wish,
-    )
+    config = msgspec.convert(wish, Config)
     logs.configure("debug")
     try:
         if path is None:

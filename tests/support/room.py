@@ -13,9 +13,9 @@ import numpy as np
 from asrd.config import Config, Limits, Scheduling
 from asrd.errors import ModelUnavailable, ProviderError
 from asrd.providers import calls
-from asrd.providers.pool import ModelKey
+from asrd.providers.catalogue import ModelKey
+from asrd.providers.lifecycle import ModelState
 from asrd.providers.registry import Registry
-from asrd.providers.resident import ModelState
 from asrd.providers.voice import STATE_BYTES, WINDOW_SAMPLES
 from asrd.server.hub import Hub
 from asrd.server.peer import Peer
@@ -69,6 +69,11 @@ class StubResident:
         self.state = ModelState.READY
         self.problem = ""
         self.load_s: float | None = 0.25
+        self.warm_up_s: float | None = 0.05
+        self.worked_at_s: float | None = None
+        self.memory_bytes = 50_000_000
+        self.gpu_bytes = 0
+        self.is_busy = False
         self.restarts = 0
         self.consecutive_errors = 0
         self.last_inference_s: float | None = None
@@ -76,13 +81,16 @@ class StubResident:
         self.is_held = False
         self.kills = 0
         self.begun = 0
+        self.aborted: list[asyncio.Future[calls.AnyAnswer]] = []
         self.made: list[calls.AnyCall] = []
         self.on_change: Callable[[], None] = lambda: None
         self._answer = answer
         self._waiting: list[tuple[asyncio.Future[calls.AnyAnswer], calls.AnyCall]] = []
         self._left_starting = asyncio.Event()
 
-    def call(self, make: Callable[[int], calls.AnyCall]) -> asyncio.Future[calls.AnyAnswer]:
+    def call(
+        self, make: Callable[[int], calls.AnyCall], audio_s: float = 0.0
+    ) -> asyncio.Future[calls.AnyAnswer]:
         future: asyncio.Future[calls.AnyAnswer] = asyncio.get_running_loop().create_future()
         self.made.append(call := make(len(self.made) + 1))
         self._waiting.append((future, call))
@@ -119,6 +127,15 @@ class StubResident:
             await self._left_starting.wait()
         if self.state is ModelState.UNAVAILABLE:
             raise ModelUnavailable(self.problem or "gone")
+
+    def abort(self, call: asyncio.Future[calls.AnyAnswer]) -> None:
+        self.aborted.append(call)
+
+    def check(self, now_s: float) -> None:
+        pass
+
+    def complain(self, problem: str) -> None:
+        self.enter(ModelState.DEGRADED, problem)
 
     def kill(self) -> None:
         self.kills += 1
@@ -218,12 +235,14 @@ class Room:
         *,
         limits: dict[str, Any] | None = None,
         scheduling: dict[str, Any] | None = None,
+        **more: Any,
     ) -> None:
         self.clock = VirtualClock()
         self.config = Config(
             provider="echo",
             limits=Limits(**(limits or {})),
             scheduling=Scheduling(**(scheduling or {})),
+            **more,
         )
         self.hub = Hub(self.config, registry, self.clock)
         self.voice = StubResident(hear_loud)
@@ -236,7 +255,7 @@ class Room:
     def put(self, key: ModelKey, state: ModelState = ModelState.READY) -> StubResident:
         """Have a model that is loaded."""
         model = StubResident(say_size)
-        model.on_change = lambda: self.hub.decoding.model_changed(key)
+        model.on_change = lambda: self.hub._model_changed(key)
         self.hub.pool._residents[key] = model  # type: ignore[assignment]
         model.enter(state)
         return model

@@ -10,7 +10,18 @@ from typing import Annotated
 
 import typer
 
-from asrd.cli import exits, health, pipe, providers, serve, stats, transcribe, version
+from asrd.cli import (
+    doctor,
+    exits,
+    health,
+    models,
+    pipe,
+    providers,
+    serve,
+    stats,
+    transcribe,
+    version,
+)
 
 # Plain help: rich's rendering of it costs 0.2 s, more than all the rest of a start.
 app = typer.Typer(
@@ -21,6 +32,8 @@ app.command()(transcribe.transcribe)
 app.command()(pipe.pipe)
 app.command()(serve.serve)
 app.command()(providers.providers)
+app.add_typer(models.app, name="models")
+app.command()(doctor.doctor)
 app.command()(health.health)
 app.command()(stats.stats)
 app.command()(version.version)

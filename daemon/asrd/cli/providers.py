@@ -1,6 +1,5 @@
 """`asrd providers`: which engines there are and what they lack."""
 
-import sys
 from dataclasses import asdict, dataclass
 
 from asrd.cli.options import JsonOption
@@ -73,27 +72,23 @@ def find() -> list[Row]:
 
 def render(rows: list[Row]) -> str:
     """A table, and below it what to do, each on lines of its own so that it can be copied."""
-    from rich.console import Console
-    from rich.table import Table
+    from asrd.cli.tables import render as render_table
 
     if not rows:
         return "no providers are installed: install asrd again"
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("PROVIDER", "INSTALLED", "MODEL", "PRESENT", "DEFAULT", ""):
-        table.add_column(heading, no_wrap=bool(heading))
-    for row in rows:
-        table.add_row(
-            row.provider,
-            "yes" if row.is_installed else "broken",
-            row.model,
-            "yes" if row.is_model_present else "no",
-            "yes" if row.is_default else "",
-            row.summary,
-        )
-    is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    console = Console(width=None if is_terminal else 160, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    text = "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
+    table = render_table(
+        ("PROVIDER", "INSTALLED", "MODEL", "PRESENT", "DEFAULT", ""),
+        [
+            (
+                row.provider,
+                "yes" if row.is_installed else "broken",
+                row.model,
+                "yes" if row.is_model_present else "no",
+                "yes" if row.is_default else "",
+                row.summary,
+            )
+            for row in rows
+        ],
+    )
     todo = [f"\n{row.provider}: {row.problem}\n  {row.remedy}" for row in rows if row.problem]
-    return "\n".join([text, *todo])
+    return "\n".join([table, *todo])

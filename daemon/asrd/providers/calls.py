@@ -1,7 +1,8 @@
 """What the core and a worker say to each other: typed structs in the frames of `asrd.framing`.
 
-One call is under way at a time; the answer bears its id. A worker that answers with `Failed` goes
-on; a worker that cannot go on ends, and the core sees the end of its socket.
+One call is under way at a time; the answer bears its id, and so does each `Progress` before it. A
+worker that answers with `Failed` goes on; a worker that cannot go on ends, and the core sees the
+end of its socket.
 """
 
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from asrd.config import Setting
+from asrd.config import Setting, WarmUp
 from asrd.framing import HEADER
 from asrd.providers.spec import Task
 from asrd.transcript import Hypothesis
@@ -25,12 +26,16 @@ class Call(Struct, frozen=True, kw_only=True, tag_field="call"):
 
 
 class LoadModel(Call, frozen=True, kw_only=True, tag="load_model"):
-    """Load a model through the plugin (an import path) that brings `provider`, and warm it."""
+    """Load a model through the plugin (an import path) that brings `provider`, and warm it.
+
+    A `Progress` with `is_loaded` tells when the one is done and the other begins.
+    """
 
     plugin: str
     provider: str
     model: str
     settings: dict[str, Setting]
+    warm_up: WarmUp = WarmUp.MINIMAL
 
 
 class LoadVoiceActivity(Call, frozen=True, kw_only=True, tag="load_voice_activity"):
@@ -65,10 +70,31 @@ class Score(Call, frozen=True, kw_only=True, tag="score"):
     streams: list[Windows]
 
 
+class Abort(Call, frozen=True, kw_only=True, tag="abort"):
+    """Nobody wants the call of this id any more. Not answered itself; that call still is."""
+
+
+class MeasureGpu(Call, frozen=True, kw_only=True, tag="measure_gpu"):
+    """Say how much GPU memory this worker holds."""
+
+
 class Answer(Struct, frozen=True, kw_only=True, tag_field="answer"):
     """What a worker says to a call."""
 
     id: int
+
+
+class Progress(Answer, frozen=True, kw_only=True, tag="progress"):
+    """The call has got further and goes on. `is_loaded`: the model is loaded, warm-up begins."""
+
+    is_loaded: bool = False
+
+
+class WarmUpDecode(Struct, frozen=True, kw_only=True):
+    """One inference of the warm-up: seconds of audio, and seconds that the engine took."""
+
+    audio_s: float
+    took_s: float
 
 
 class Loaded(Answer, frozen=True, kw_only=True, tag="loaded"):
@@ -76,6 +102,15 @@ class Loaded(Answer, frozen=True, kw_only=True, tag="loaded"):
 
     load_s: float
     warm_up_s: float
+    warm_up: list[WarmUpDecode] = []
+    gpu_bytes: int = 0
+
+
+class GpuMeasured(Answer, frozen=True, kw_only=True, tag="gpu_measured"):
+    """GPU memory of this worker, and of all its GPUs together; 0 where there is none."""
+
+    gpu_bytes: int
+    gpu_total_bytes: int
 
 
 class Decoded(Answer, frozen=True, kw_only=True, tag="decoded"):
@@ -98,15 +133,18 @@ class Scored(Answer, frozen=True, kw_only=True, tag="scored"):
     streams: list[Probabilities]
 
 
+FailureKind = Literal["unavailable", "request", "cancelled", "provider", "internal"]
+
+
 class Failed(Answer, frozen=True, kw_only=True, tag="failed"):
     """The call could not be carried out; `kind` says whose fault it is."""
 
-    kind: Literal["unavailable", "provider", "internal"]
+    kind: FailureKind
     message: str
 
 
-AnyCall = LoadModel | LoadVoiceActivity | Decode | Score
-AnyAnswer = Loaded | Decoded | Scored | Failed
+AnyCall = LoadModel | LoadVoiceActivity | Decode | Score | Abort | MeasureGpu
+AnyAnswer = Progress | Loaded | Decoded | Scored | GpuMeasured | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _calls: msgspec.msgpack.Decoder[AnyCall] = msgspec.msgpack.Decoder(AnyCall)

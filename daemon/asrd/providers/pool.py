@@ -1,83 +1,81 @@
-"""The models that are loaded, each in a worker of its own."""
+"""The models that are loaded, each in a worker of its own: when they come, and when they go."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from asrd.config import Setting
-from asrd.errors import ModelUnavailable
+import structlog
+
+from asrd.audio import SAMPLE_RATE
+from asrd.clock import Clock
+from asrd.config import Config
+from asrd.errors import ProviderError
 from asrd.providers import calls
-from asrd.providers.registry import Registry
-from asrd.providers.resident import ModelState, Resident
+from asrd.providers.breaker import Breaker, BreakerState
+from asrd.providers.catalogue import Catalogue, ModelKey
+from asrd.providers.lifecycle import ModelState
+from asrd.providers.resident import Resident
+from asrd.providers.tenancy import Tenancy
+
+log = structlog.get_logger()
+
+PROBE_S = 0.5
+"""Silence of this length: a short inference that shows whether an engine works."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelKey:
-    """Which model of which provider."""
-
-    provider: str
-    model: str
-
-    def __str__(self) -> str:
-        return f"{self.provider}/{self.model}"
+def probe_call(call_id: int) -> calls.AnyCall:
+    """An inference on silence, to see whether there is an answer."""
+    return calls.Decode(
+        id=call_id,
+        audio=bytes(4 * round(PROBE_S * SAMPLE_RATE)),
+        language=None,
+        task="transcribe",
+        words=False,
+        prompt=None,
+        is_partial=False,
+    )
 
 
 class ModelPool:
-    """Loads models when they are first asked for and keeps them.
+    """Loads models when they are asked for, keeps them, and gives their memory back.
 
-    `on_change` is called with a key when its model becomes able or unable to take work.
+    `on_change` is called with a key when its model becomes able or unable to take work. `start`
+    runs a coroutine that nobody waits for.
     """
 
     def __init__(
         self,
-        registry: Registry,
+        catalogue: Catalogue,
+        config: Config,
+        clock: Clock,
         *,
-        default_provider: str,
-        default_model: str | None,
-        settings: Mapping[str, Mapping[str, Setting]],
         on_change: Callable[[ModelKey], None],
+        start: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
-        self._registry = registry
-        self._default_provider = default_provider
-        self._default_model = default_model
-        self._settings = settings
+        self.catalogue = catalogue
+        self._config = config
+        self._clock = clock
         self._on_change = on_change
+        self._start = start
         self._residents: dict[ModelKey, Resident] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self.tenancy = Tenancy(catalogue, config, clock)
+        self._looked_at_s = clock.now_s()
         self._is_stopped = False
 
-    def resolve(self, provider: str | None, model: str | None) -> ModelKey:
-        """The key for what was asked, with the defaults filled in.
-
-        Raises:
-            UnknownProvider: no plugin brings it.
-            ModelUnavailable: the model is not here; the text names the command that gets it.
-        """
-        name = provider or self._default_provider
-        entry = self._registry.get(name)
-        if model is None and name == self._default_provider:
-            model = self._default_model
-        model = model or entry.provider.default_model
-        status = entry.status(model)
-        if not status.is_present:
-            remedy = f": {status.remedy}" if status.remedy else ""
-            raise ModelUnavailable(f"{status.problem}{remedy}")
-        return ModelKey(provider=name, model=model)
+    # ── asking ────────────────────────────────────────────────────────────────────────────────
 
     def resident(self, key: ModelKey) -> Resident:
         """The model's resident, made (not yet started) when there is none."""
         if key not in self._residents:
-            plugin = self._registry.get(key.provider).plugin
-            settings = dict(self._settings.get(key.provider, {}))
-
-            def make_load(call_id: int) -> calls.AnyCall:
-                return calls.LoadModel(
-                    id=call_id,
-                    plugin=plugin,
-                    provider=key.provider,
-                    model=key.model,
-                    settings=settings,
-                )
-
-            self._residents[key] = Resident(str(key), make_load, lambda: self._on_change(key))
+            self._residents[key] = Resident(
+                str(key),
+                lambda call_id: self.catalogue.load_call(key, call_id),
+                lambda: self._on_change(key),
+                rule=self._config.supervision,
+                make_room=lambda: self._make_room(key),
+                on_outcome=lambda has_failed: self._worked(key, has_failed=has_failed),
+            )
         return self._residents[key]
 
     @property
@@ -85,28 +83,121 @@ class ModelPool:
         """Every model that was ever asked for and not unloaded."""
         return dict(self._residents)
 
+    def breaker(self, provider: str) -> Breaker:
+        """The circuit breaker of a provider."""
+        rule = self._config.supervision
+        return self._breakers.setdefault(
+            provider, Breaker(failures=rule.breaker_failures, open_s=rule.breaker_open_s)
+        )
+
     def need(self, key: ModelKey) -> None:
         """Work has come for this model: load it again if it was unloaded meanwhile."""
         if key not in self._residents and not self._is_stopped:
             self.resident(key).begin()
 
     def takes_work(self, key: ModelKey) -> bool:
-        """Whether a decode given to this model is answered without waiting for a load.
+        """Whether a decode given to this model is answered without waiting.
 
         A model that cannot be brought back answers too: with its failure, at once, so that no
-        stream waits for ever.
+        stream waits for ever. So does one whose provider has failed its probe: work may pass then,
+        because those who could go elsewhere have gone.
         """
         resident = self._residents.get(key)
-        return resident is not None and resident.state is not ModelState.STARTING
+        if resident is None or resident.state.is_coming_up:
+            return False
+        breaker = self.breaker(key.provider)
+        return breaker.state is BreakerState.CLOSED or breaker.has_failed_probe
+
+    def is_up(self, key: ModelKey) -> bool:
+        """Whether the model is loaded and its provider trusted."""
+        resident = self._residents.get(key)
+        is_closed = self.breaker(key.provider).state is BreakerState.CLOSED
+        return is_closed and resident is not None and resident.state.is_up
+
+    def has_failed(self, key: ModelKey) -> bool:
+        """Whether those who can do without this model should."""
+        resident = self._residents.get(key)
+        is_given_up = resident is not None and resident.state is ModelState.UNAVAILABLE
+        is_open = self.breaker(key.provider).state is not BreakerState.CLOSED
+        return is_open or (is_given_up and bool(resident and resident.problem))
 
     async def unload(self, key: ModelKey) -> None:
         """End the model's worker, if it has one; the next who needs it loads it again."""
         resident = self._residents.pop(key, None)
+        self.tenancy.leave(key)
         if resident is not None:
             await resident.stop()
 
     async def stop(self) -> None:
         """End every worker, for good."""
         self._is_stopped = True
-        for key in list(self._residents):
-            await self.unload(key)
+        await asyncio.gather(*(self.unload(key) for key in list(self._residents)))
+
+    # ── time ──────────────────────────────────────────────────────────────────────────────────
+
+    def check(self) -> None:
+        """Look after hung workers, idle models, memory and breakers. To be called regularly."""
+        now_s = self._clock.now_s()
+        for resident in list(self._residents.values()):
+            resident.check(now_s)
+        for provider, breaker in self._breakers.items():
+            if breaker.is_probe_due(now_s):
+                breaker.begin_probe()
+                self._start(self._probe(provider, breaker))
+        if now_s - self._looked_at_s >= self._config.residency.check_interval_s:
+            self._looked_at_s = now_s
+            for key, reason in self.tenancy.overstayed(self._residents).items():
+                log.info("model_evicted", model=str(key), reason=reason)
+                self._start(self.unload(key))
+            for resident in self._residents.values():
+                if resident.gpu_bytes and resident.state.is_up and not resident.is_busy:
+                    self._start(self._measure_gpu(resident))
+
+    async def _make_room(self, key: ModelKey) -> None:
+        """Unload what has to go before a model can be loaded. Raises ProviderError."""
+        gone = self.tenancy.claim(key, self._residents)
+        for each in gone:
+            log.info("model_evicted", model=str(each), reason=f"makes room for {key}")
+        await asyncio.gather(*(self.unload(each) for each in gone))
+
+    async def _measure_gpu(self, resident: Resident) -> None:
+        try:
+            found = await resident.call(lambda call_id: calls.MeasureGpu(id=call_id))
+        except ProviderError:
+            return  # it has just died, which its owner has seen
+        if isinstance(found, calls.GpuMeasured):
+            self.tenancy.learn_gpu_total(found.gpu_total_bytes)
+
+    # ── trust ─────────────────────────────────────────────────────────────────────────────────
+
+    def _worked(self, key: ModelKey, *, has_failed: bool) -> None:
+        breaker = self.breaker(key.provider)
+        if not has_failed:
+            breaker.succeed()
+        elif breaker.fail(self._clock.now_s()):
+            log.error("breaker_opened", provider=key.provider)
+            self._trust_changed(key.provider)
+
+    async def _probe(self, provider: str, breaker: Breaker) -> None:
+        """One inference decides whether the provider is trusted again."""
+        error = ""
+        for key in self._of(provider):
+            try:
+                resident = self.resident(key)
+                await resident.ensure()
+                await resident.call(probe_call, PROBE_S)
+            except ProviderError as failure:
+                error = str(failure)
+            else:
+                error = ""
+                break
+        breaker.end_probe(self._clock.now_s(), has_succeeded=not error)
+        log.info("breaker_probed", provider=provider, state=breaker.state, problem=error)
+        self._trust_changed(provider)
+
+    def _of(self, provider: str) -> list[ModelKey]:
+        return [key for key in self._residents if key.provider == provider]
+
+    def _trust_changed(self, provider: str) -> None:
+        for key in self._of(provider):
+            self._on_change(key)

@@ -1,52 +1,55 @@
-"""A worker that is kept: started, loaded, and started again when it dies.
+"""A worker that is kept: started, loaded, warmed, and started again when it dies or hangs.
 
-    unavailable ──begin, ensure──► starting ──loaded──► ready ──death──► starting ...
-                                      └──load failed──► unavailable
-
-A worker's death, while it loads or later, is followed by a new start after a pause that doubles
-from 0.1 to 30 s and begins anew when work is done again. It stays `starting` meanwhile, so work
-for it waits, until it has failed `TRIES_BEFORE_UNAVAILABLE` times.
+Its states and what moves them stand in `lifecycle`. A worker's death, while it loads or later, is
+followed by a new start after a pause that doubles from 0.1 to 30 s and begins anew when work is
+done again. It counts as coming up meanwhile, so work for it waits, until it has failed
+`load_attempts` times running.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from enum import StrEnum
 from itertools import count
 
 import structlog
 
-from asrd.errors import ModelUnavailable, ProviderError
-from asrd.providers import calls
+from asrd.config import Supervision
+from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
+from asrd.providers import calls, processes
+from asrd.providers.lifecycle import ModelInput, ModelState, next_state
+from asrd.providers.patience import Patience
 from asrd.providers.supervisor import WorkerDied, WorkerProcess
+from asrd.providers.watch import LONGEST_TICK_S, Watch
 
 log = structlog.get_logger()
 
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 30.0
-TRIES_BEFORE_UNAVAILABLE = 3
+ERRORS_UNTIL_DEGRADED = 3
+
+DEFAULT_RULE = Supervision()
 
 
-class ModelState(StrEnum):
-    """How a model is, in the protocol's words."""
-
-    STARTING = "starting"
-    READY = "ready"
-    UNAVAILABLE = "unavailable"
-
-
-def pause_s(deaths: int, jitter: float) -> float:
+def pause_s(rule: Supervision, deaths: int, jitter: float) -> float:
     """How long to wait before the next start; `jitter` in 0..1 spreads it by up to a fifth."""
-    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(deaths, 30))
+    longest = min(rule.longest_pause_s, rule.first_pause_s * 2.0 ** min(deaths, 30))
     return longest * (1 - 0.2 * jitter)
+
+
+async def _nothing() -> None:
+    pass
 
 
 class Resident:
     """One worker with one thing loaded in it.
 
-    `make_load` builds the call that loads it. `on_change` is called whenever `state` has changed.
+    Args:
+        name: for people.
+        make_load: builds the call that loads it.
+        on_change: called whenever `state` or `problem` has changed.
+        rule: when a worker hangs, and how it is restarted.
+        make_room: awaited before a first load; may raise ProviderError.
+        on_outcome: told of each decode whether the provider failed at it.
     """
 
     def __init__(
@@ -54,19 +57,32 @@ class Resident:
         name: str,
         make_load: Callable[[int], calls.AnyCall],
         on_change: Callable[[], None],
+        *,
+        rule: Supervision = DEFAULT_RULE,
+        make_room: Callable[[], Awaitable[None]] = _nothing,
+        on_outcome: Callable[[bool], None] = lambda has_failed: None,
     ) -> None:
         self.name = name
         self.state = ModelState.UNAVAILABLE
         self.problem = ""
         self.load_s: float | None = None
+        self.warm_up_s: float | None = None
         self.restarts = 0
         self.consecutive_errors = 0
         self.last_inference_s: float | None = None
+        self.worked_at_s: float | None = None
+        self.gpu_bytes = 0
         self._make_load = make_load
         self._on_change = on_change
+        self._rule = rule
+        self._make_room = make_room
+        self._on_outcome = on_outcome
+        self._patience = Patience(floor_s=rule.hang_after_s, factor=rule.hang_factor)
+        self._watch = Watch(self._patience)
+        self._loading = _Loading()
         self._worker: WorkerProcess | None = None
         self._coming_up: asyncio.Task[None] | None = None
-        self._settled = asyncio.Event()  # set in every state but `starting`
+        self._settled = asyncio.Event()  # set in every state but those of coming up
         self._settled.set()
         self._try_now = asyncio.Event()
         self._failure: type[ProviderError] = ProviderError
@@ -78,36 +94,75 @@ class Resident:
         """The worker's process id, while there is one."""
         return self._worker.pid if self._worker is not None else None
 
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that the worker holds now."""
+        return processes.memory_bytes(self._worker.pid) if self._worker is not None else 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call is under way."""
+        return self._watch.is_busy
+
     def begin(self) -> None:
         """Start loading, unless that is under way; `ensure` waits for it and tells the outcome."""
         if self.state is ModelState.UNAVAILABLE and not self._is_stopped:
-            self._enter(ModelState.STARTING)
+            self._enter(ModelInput.BEGIN)
             self._try_now.set()
             if self._coming_up is None or self._coming_up.done():
                 self._coming_up = asyncio.create_task(self._come_up(has_run=False))
 
     async def ensure(self) -> None:
-        """Return when it is ready; one load serves all who wait.
+        """Return when it is up; one load serves all who wait.
 
         Raises:
             ModelUnavailable: it is not on this machine.
             ProviderError: it does not load, or was unloaded meanwhile.
         """
         self.begin()
-        while self.state is ModelState.STARTING:
+        while self.state.is_coming_up:
             await self._settled.wait()
-        if self.state is not ModelState.READY:
+        if not self.state.is_up:
             raise self._failure(self.problem)
 
-    def call(self, make: Callable[[int], calls.AnyCall]) -> asyncio.Future[calls.AnyAnswer]:
-        """Make a call to the worker; see `WorkerProcess.call`. Fails at once when not ready."""
-        if self._worker is None or self.state is not ModelState.READY:
+    def call(
+        self, make: Callable[[int], calls.AnyCall], audio_s: float = 0.0
+    ) -> asyncio.Future[calls.AnyAnswer]:
+        """Make a call over so much audio; see `WorkerProcess.call`. Fails at once when not up."""
+        if self._worker is None or not self.state.is_up:
             future: asyncio.Future[calls.AnyAnswer] = asyncio.get_running_loop().create_future()
             future.set_exception(ProviderError(self.problem or f"{self.name} is not loaded"))
             return future
         future = self._worker.call(make)
-        future.add_done_callback(self._note)
+        began_s = time.monotonic()
+        self._watch.began(future, audio_s)
+        future.add_done_callback(lambda answer: self._note(answer, audio_s, began_s))
         return future
+
+    def abort(self, call: asyncio.Future[calls.AnyAnswer]) -> None:
+        """Have the engine stop a decode that nobody wants, where it can; the answer still comes."""
+        if self._worker is not None:
+            self._worker.abort(call)
+
+    def check(self, now_s: float) -> None:
+        """End a worker that gets no further. To be called every half second or so."""
+        if self._worker is None:
+            return
+        if self.state.is_coming_up:
+            hung_s = self._loading.hung_for_s(now_s, self._worker.pid, self._rule)
+        else:
+            hung_s = self._watch.hung_for_s(now_s)
+        if hung_s is not None:
+            log.error(
+                "worker_hung", worker=self.name, pid=self.pid, state=self.state, quiet_s=hung_s
+            )
+            self._worker.kill()
+
+    def complain(self, problem: str) -> None:
+        """Somebody found fault with it that it cannot see itself."""
+        if self.state.is_up:
+            self.consecutive_errors += 1
+            self._enter(ModelInput.FAILED_AGAIN, problem)
 
     def kill(self) -> None:
         """End a worker that cannot be trusted any more; another takes its place."""
@@ -124,21 +179,23 @@ class Resident:
             await self._worker.stop()
             self._worker = None
         self._failure = ProviderError
-        self._enter(ModelState.UNAVAILABLE, f"{self.name} was unloaded")
+        self._enter(ModelInput.STOPPED, f"{self.name} was unloaded")
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
 
-    def _enter(self, state: ModelState, problem: str = "") -> None:
-        if state is ModelState.STARTING:
+    def _enter(self, happened: ModelInput, problem: str = "") -> None:
+        state = next_state(self.state, happened)
+        if (state, problem) == (self.state, self.problem):
+            return
+        self.state, self.problem = state, problem
+        if state.is_coming_up:
             self._settled.clear()
         else:
             self._settled.set()
-        if (state, problem) != (self.state, self.problem):
-            self.state, self.problem = state, problem
-            self._on_change()
+        self._on_change()
 
     async def _come_up(self, *, has_run: bool) -> None:
-        """Start and load until it is ready.
+        """Start, load and warm until it is ready.
 
         A first load that is refused is not tried again, nor one that ends too many workers. What
         has run once is tried for ever; after a few tries in vain it counts as unavailable, so
@@ -149,16 +206,19 @@ class Resident:
                 await self._pause()
                 self.restarts += 1
             try:
+                if not has_run and attempt == 1:
+                    await self._make_room()
                 await self._bring_up()
             except (ProviderError, OSError) as error:
                 self.consecutive_errors += 1
                 is_refused = not isinstance(error, WorkerDied)
                 log.error("load_failed", worker=self.name, problem=str(error))
-                if attempt < TRIES_BEFORE_UNAVAILABLE and (has_run or not is_refused):
+                if attempt < self._rule.load_attempts and (has_run or not is_refused):
+                    self._enter(ModelInput.DIED)
                     continue
                 is_missing = isinstance(error, ModelUnavailable)
                 self._failure = ModelUnavailable if is_missing else ProviderError
-                self._enter(ModelState.UNAVAILABLE, str(error))
+                self._enter(ModelInput.GIVEN_UP, str(error))
                 if not has_run:
                     return
             else:
@@ -166,16 +226,19 @@ class Resident:
 
     async def _pause(self) -> None:
         # Jitter keeps several workers that one event killed from loading in step.
-        seconds = pause_s(self._deaths, random.random())  # noqa: S311
+        seconds = pause_s(self._rule, self._deaths, random.random())  # noqa: S311
         self._deaths += 1
         with suppress(TimeoutError):
             await asyncio.wait_for(self._try_now.wait(), seconds)
 
     async def _bring_up(self) -> None:
         self._try_now.clear()
-        self._enter(ModelState.STARTING)
+        if self.state is ModelState.UNAVAILABLE:
+            self._enter(ModelInput.BEGIN)
         started = time.monotonic()
+        self._loading = _Loading()
         self._worker = worker = await WorkerProcess.start(self.name)
+        worker.on_progress = self._progressed
         try:
             answer = await worker.call(self._make_load)
             if not isinstance(answer, calls.Loaded):
@@ -185,7 +248,11 @@ class Resident:
             await worker.stop()
             raise
         worker.on_death = self._died
+        for decode in answer.warm_up:
+            self._patience.note(decode.audio_s, decode.took_s)
         self.load_s = time.monotonic() - started
+        self.warm_up_s = answer.warm_up_s
+        self.gpu_bytes = answer.gpu_bytes
         log.info(
             "model_ready",
             worker=self.name,
@@ -194,25 +261,80 @@ class Resident:
             warm_up_s=round(answer.warm_up_s, 3),
             total_s=round(self.load_s, 3),
         )
-        self._enter(ModelState.READY)
+        self._enter(ModelInput.WARMED)
+
+    def _progressed(self, progress: calls.Progress) -> None:
+        self._watch.progressed()
+        self._loading.progressed()
+        if progress.is_loaded and self.state is ModelState.STARTING:
+            self._enter(ModelInput.LOADED)
 
     def _died(self) -> None:
         self.consecutive_errors += 1
         self._worker = None
+        self._watch.clear()
         if not self._is_stopped:
-            self._enter(ModelState.STARTING)
+            self._enter(ModelInput.DIED)
             self._coming_up = asyncio.create_task(self._come_up(has_run=True))
 
-    def _note(self, answer: asyncio.Future[calls.AnyAnswer]) -> None:
-        if answer.cancelled() or isinstance(answer.exception(), WorkerDied):
+    def _note(
+        self, answer: asyncio.Future[calls.AnyAnswer], audio_s: float, began_s: float
+    ) -> None:
+        self._watch.ended(answer)
+        self.worked_at_s = time.monotonic()
+        error = None if answer.cancelled() else answer.exception()
+        if answer.cancelled() or isinstance(error, RequestUnsupported | DecodeCancelled):
+            return  # says nothing of the model
+        if isinstance(error, WorkerDied):
+            if not self._is_stopped:
+                self._on_outcome(True)
             return  # a death is counted once, whatever was under way
-        error = answer.exception()
         if error is not None:
             self.consecutive_errors += 1
             log.warning("call_failed", worker=self.name, problem=str(error))
+            self._on_outcome(True)
+            if self.consecutive_errors >= ERRORS_UNTIL_DEGRADED and self.state.is_up:
+                self._enter(ModelInput.FAILED_AGAIN, str(error))
+            return
+        self._succeeded(answer.result(), audio_s, time.monotonic() - began_s)
+
+    def _succeeded(self, answer: calls.AnyAnswer, audio_s: float, took_s: float) -> None:
+        self._deaths = 0
+        if isinstance(answer, calls.GpuMeasured):
+            self.gpu_bytes = answer.gpu_bytes
             return
         self.consecutive_errors = 0
-        self._deaths = 0
-        result = answer.result()
-        if isinstance(result, calls.Decoded):
-            self.last_inference_s = result.decode_s
+        self._on_outcome(False)
+        if isinstance(answer, calls.Decoded):
+            self.last_inference_s = took_s = answer.decode_s
+        self._patience.note(audio_s, took_s)
+        if self.state.is_up:
+            self._enter(ModelInput.SUCCEEDED)
+
+
+class _Loading:
+    """Whether a load gets further: what the worker says, and what its process uses."""
+
+    def __init__(self) -> None:
+        self._quiet_s = 0.0
+        self._took_s = 0.0
+        self._ticked_s: float | None = None
+        self._activity = (0.0, 0)
+
+    def progressed(self) -> None:
+        self._quiet_s = 0.0
+
+    def hung_for_s(self, now_s: float, pid: int, rule: Supervision) -> float | None:
+        last_s, self._ticked_s = self._ticked_s, now_s
+        if last_s is None:
+            return None
+        tick_s = min(now_s - last_s, LONGEST_TICK_S)
+        self._quiet_s += tick_s
+        self._took_s += tick_s
+        activity = processes.activity(pid)
+        if activity != self._activity:
+            self._activity = activity
+            self._quiet_s = 0.0
+        if self._quiet_s > rule.load_hang_after_s:
+            return self._quiet_s
+        return self._took_s if self._took_s > rule.load_timeout_s else None

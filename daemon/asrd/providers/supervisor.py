@@ -7,6 +7,7 @@ fails with `WorkerDied`.
 
 import asyncio
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -16,13 +17,21 @@ from typing import cast
 import msgspec
 import structlog
 
-from asrd.errors import ModelUnavailable, ProviderError
+from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
 from asrd.framing import FrameError, FrameSplitter
 from asrd.providers import calls
 
 log = structlog.get_logger()
 
 READ_BYTES = 2**16
+
+_ERRORS: dict[calls.FailureKind, type[ProviderError]] = {
+    "unavailable": ModelUnavailable,
+    "request": RequestUnsupported,
+    "cancelled": DecodeCancelled,
+    "provider": ProviderError,
+    "internal": ProviderError,
+}
 
 
 class WorkerDied(ProviderError):
@@ -42,6 +51,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._is_stopping = False
         self.on_death: Callable[[], None] = lambda: None
+        self.on_progress: Callable[[calls.Progress], None] = lambda progress: None
         self.ended = asyncio.get_running_loop().create_future()
 
     @classmethod
@@ -75,8 +85,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
     def call(self, make: Callable[[int], calls.AnyCall]) -> "asyncio.Future[calls.AnyAnswer]":
         """Send the call that `make` builds for an id.
 
-        The future gives the answer; it raises ModelUnavailable or ProviderError for what the
-        plugin said, and WorkerDied when the process ended.
+        The future gives the answer; it raises ProviderError, or the kind of it that fits, for what
+        the plugin said, and WorkerDied when the process ended.
         """
         future: asyncio.Future[calls.AnyAnswer] = asyncio.get_running_loop().create_future()
         if self._transport is None:
@@ -86,6 +96,12 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._pending[self._last_id] = future
         self._transport.write(calls.frame(make(self._last_id)))
         return future
+
+    def abort(self, call: "asyncio.Future[calls.AnyAnswer]") -> None:
+        """Tell the worker that nobody wants a call any more; its answer still comes, and sooner."""
+        for number, future in self._pending.items():
+            if future is call and self._transport is not None:
+                self._transport.write(calls.frame(calls.Abort(id=number)))
 
     def kill(self) -> None:
         """End the process; its owner hears of it as of any death."""
@@ -122,21 +138,23 @@ class WorkerProcess(asyncio.BufferedProtocol):
     def _take(self, data: memoryview) -> None:
         for payload in self._splitter.feed(data):
             answer = calls.read_answer(payload)
+            if isinstance(answer, calls.Progress):
+                self.on_progress(answer)
+                continue
             future = self._pending.pop(answer.id, None)
             if future is None or future.done():
                 continue
-            if not isinstance(answer, calls.Failed):
-                future.set_result(answer)
-            elif answer.kind == "unavailable":
-                future.set_exception(ModelUnavailable(answer.message))
+            if isinstance(answer, calls.Failed):
+                future.set_exception(_ERRORS[answer.kind](answer.message))
             else:
-                future.set_exception(ProviderError(answer.message))
+                future.set_result(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The process is gone, or was told to go."""
         self._transport = None
+        code = self._process.poll()
         self._process.kill()  # it may live on without its socket
-        died = WorkerDied(f"the worker of {self.name} (pid {self.pid}) died")
+        died = WorkerDied(f"the worker of {self.name} (pid {self.pid}) died{_cause(code)}")
         for future in self._pending.values():
             if not future.done():
                 future.set_exception(died)
@@ -153,3 +171,14 @@ class WorkerProcess(asyncio.BufferedProtocol):
             log.error("worker_died", worker=self.name, pid=self.pid, exit_code=code)
         with contextlib.suppress(asyncio.InvalidStateError):
             self.ended.set_result(code)
+
+
+def _cause(code: int | None) -> str:
+    """How a process ended, as far as that is known, for people."""
+    if code is None or code == 0:
+        return ""
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f" of {signal.Signals(-code).name}"
+        return f" of signal {-code}"
+    return f" with exit code {code}"

@@ -6,7 +6,6 @@ whatever the engine is doing: an orphan holds no memory. On Linux the kernel see
 elsewhere a second thread watches, which an engine that never gives back the GIL can hold up.
 """
 
-import io
 import os
 import select
 import signal
@@ -14,33 +13,41 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
-from asrd.errors import ModelUnavailable, ProviderError
-from asrd.framing import HEADER
-from asrd.providers import calls
+from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
+from asrd.providers import calls, gpu_memory, warm_up
+from asrd.providers.channel import CallChannel
 from asrd.providers.registry import Registry
 from asrd.providers.spec import DecodeOptions, Model
 from asrd.providers.voice import WINDOW_SAMPLES, VoiceActivity
 
-READ_BYTES = 2**16
-
 PR_SET_PDEATHSIG = 1
 
-WARM_UP_SAMPLES = 8000
-"""Half a second of silence: enough that the engine allocates and compiles what it needs."""
+OOM_SCORE = "500"
+"""When memory runs out, the kernel ends workers, which are replaced, before the core."""
+
+_KINDS: tuple[tuple[type[ProviderError], calls.FailureKind], ...] = (
+    (ModelUnavailable, "unavailable"),
+    (RequestUnsupported, "request"),
+    (DecodeCancelled, "cancelled"),
+    (ProviderError, "provider"),
+)
 
 
 class Worker:
     """Answers calls with the one thing that it has loaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, channel: CallChannel) -> None:
+        self._channel = channel
         self._model: Model | None = None
         self._voice_activity: VoiceActivity | None = None
 
-    def answer(self, call: calls.AnyCall) -> calls.AnyAnswer:
+    def answer(self, call: calls.AnyCall) -> calls.AnyAnswer | None:
         """Carry out one call; every error of the plugin becomes a `Failed`."""
         try:
             match call:
@@ -50,15 +57,19 @@ class Worker:
                     started = time.monotonic()
                     self._voice_activity = VoiceActivity()
                     load_s = time.monotonic() - started
+                    self._channel.tell_loaded()
                     return calls.Loaded(id=call.id, load_s=load_s, warm_up_s=0.0)
                 case calls.Decode():
                     return self._decode(call)
                 case calls.Score():
                     return self._score(call)
-        except ModelUnavailable as error:
-            return calls.Failed(id=call.id, kind="unavailable", message=str(error))
+                case calls.MeasureGpu():
+                    return gpu_memory.measure(call.id)
+                case calls.Abort():
+                    return None  # the call that it was for has been answered already
         except ProviderError as error:
-            return calls.Failed(id=call.id, kind="provider", message=str(error))
+            kind = next(kind for known, kind in _KINDS if isinstance(error, known))
+            return calls.Failed(id=call.id, kind=kind, message=str(error))
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; the core logs it
             text = f"{type(error).__name__}: {error}"
             return calls.Failed(id=call.id, kind="internal", message=text)
@@ -69,9 +80,15 @@ class Worker:
         registry.add(call.plugin)
         self._model = registry.get(call.provider).provider.load(call.model, call.settings)
         loaded = time.monotonic()
-        self._model.decode(np.zeros(WARM_UP_SAMPLES, np.float32), DecodeOptions())
+        self._channel.tell_loaded()
+        options = DecodeOptions(keep_going=self._channel.keep_going)
+        done = warm_up.warm(self._model, call.warm_up, options)
         return calls.Loaded(
-            id=call.id, load_s=loaded - started, warm_up_s=time.monotonic() - loaded
+            id=call.id,
+            load_s=loaded - started,
+            warm_up_s=time.monotonic() - loaded,
+            warm_up=done,
+            gpu_bytes=gpu_memory.measure(call.id).gpu_bytes,
         )
 
     def _decode(self, call: calls.Decode) -> calls.AnyAnswer:
@@ -83,6 +100,7 @@ class Worker:
             words=call.words,
             prompt=call.prompt,
             is_partial=call.is_partial,
+            keep_going=self._channel.keep_going,
         )
         started = time.monotonic()
         hypothesis = self._model.decode(np.frombuffer(call.audio, np.float32), options)
@@ -102,20 +120,15 @@ class Worker:
         return calls.Scored(id=call.id, streams=streams)
 
 
-def _receive(channel: io.BufferedIOBase, size: int) -> bytes:
-    """Exactly `size` bytes. Raises EOFError when the core has closed."""
-    data = channel.read(size)
-    if len(data) < size:
-        raise EOFError
-    return data
-
-
-def _ask_to_end_with_parent() -> None:
-    """Have the kernel kill this process when the core ends, even while an engine holds the GIL."""
+def _tell_kernel() -> None:
+    """Have the kernel end this process with the core, even while an engine holds the GIL, and
+    before the core when memory runs out."""
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        with suppress(OSError):  # a container may forbid it
+            Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
 
 
 def _end_with_core(channel: socket.socket) -> None:
@@ -130,18 +143,17 @@ def main() -> NoReturn:
     """Serve calls on the socket whose descriptor is the first argument."""
     # Ctrl-C in a terminal reaches the whole process group; only the core decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _ask_to_end_with_parent()
+    _tell_kernel()
     # A core that ended before that is seen by the thread, for its end of the socket is closed.
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    threading.Thread(target=_end_with_core, args=(channel,), daemon=True).start()
-    worker = Worker()
-    # A small call is one system call.
-    incoming = io.BufferedReader(socket.SocketIO(channel, "r"), READ_BYTES)
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    threading.Thread(target=_end_with_core, args=(sock,), daemon=True).start()
+    channel = CallChannel(sock)
+    worker = Worker(channel)
     try:
         while True:
-            (size,) = HEADER.unpack(_receive(incoming, HEADER.size))
-            call = calls.read_call(_receive(incoming, size))
-            channel.sendall(calls.frame(worker.answer(call)))
+            answer = worker.answer(channel.next_call())
+            if answer is not None:
+                channel.send(answer)
     except (EOFError, OSError):
         os._exit(0)  # the core has gone; an engine's own tear-down could hang
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import structlog
 
 from asrd.config import Config
-from asrd.errors import ProtocolError, StartupError
-from asrd.providers.registry import UnknownProvider, discover
+from asrd.errors import StartupError
+from asrd.providers.registry import Registry, discover
 from asrd.server.connections import Door, SocketConnection
 from asrd.server.hub import Hub
 from asrd.server.listeners import BACKLOG, bound_socket, inherited_socket
@@ -22,6 +22,7 @@ from asrd.server.notify import notify
 from asrd.server.peer import Peer, PeerChannel
 from asrd.server.report import Reporter
 from asrd.server.sessions import SessionStore
+from asrd.server.startup import load_first, settled
 from asrd.server.stdio import StdioChannel, take_stdout
 from asrd.version import __version__
 
@@ -30,7 +31,6 @@ log = structlog.get_logger()
 EX_OK = 0
 EX_DATAERR = 65
 EX_IOERR = 74
-EX_CONFIG = 78
 
 CHECK_EVERY_S = 0.5
 LAST_WORDS_S = 1.0
@@ -40,15 +40,17 @@ LAST_WORDS_S = 1.0
 class Daemon:
     """Everything that one running daemon owns."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, registry: Registry) -> None:
         clock = MonotonicClock()
         self.config = config
-        self.hub = Hub(config, discover(), clock)
+        self.hub = Hub(config, registry, clock)
         self.sessions = SessionStore(self.hub, config.limits, clock)
         self.reporter = Reporter(self.hub)
         self.door = Door(self.make_peer, config.limits.max_connections)
         self.asked_to_end = asyncio.Event()
         self.must_end_now = asyncio.Event()
+        self.is_serving = asyncio.Event()
+        self.failure: StartupError | None = None
         self._stdio_peer: Peer | None = None
 
     def make_peer(self, channel: PeerChannel, uid: int) -> Peer:
@@ -65,12 +67,19 @@ class Daemon:
         """Every connected peer."""
         return self.door.peers + ([self._stdio_peer] if self._stdio_peer is not None else [])
 
-    def begin_loading(self) -> None:
-        """Load the default model, so that it is warm before the first word."""
+    async def load_first(self) -> None:
+        """Load what is loaded at the start; the daemon ends when what is required does not."""
         try:
-            self.hub.begin_loading(self.hub.resolve(None, None, None))
-        except ProtocolError as error:
-            log.error("default_model_unavailable", code=error.code, problem=error.message)
+            await load_first(self.hub)
+        except StartupError as error:
+            log.error("cannot_start", problem=str(error))
+            self.failure = error
+            self.asked_to_end.set()
+            self.must_end_now.set()
+        else:
+            await self.is_serving.wait()
+            notify("READY=1")
+            log.info("started")
 
     def signalled(self) -> None:
         """SIGTERM or SIGINT: the first drains, the second ends at once."""
@@ -85,6 +94,7 @@ class Daemon:
             for peer in self.peers:
                 peer.check()
             self.sessions.expire()
+            self.hub.check()
 
     async def drain(self) -> None:
         """Finish every stream within the drain timeout, then say goodbye."""
@@ -109,16 +119,20 @@ class Daemon:
 
 @asynccontextmanager
 async def running(config: Config) -> AsyncIterator[Daemon]:
-    """A daemon with its signals, its timer and, if so configured, its default model loading."""
-    daemon = Daemon(config)
+    """A daemon with its signals, its timer and its first models loading.
+
+    Raises:
+        StartupError: the configuration makes no sense, or what is required could not be loaded.
+    """
+    registry = discover()
+    daemon = Daemon(settled(config, registry), registry)
     for name, reason in daemon.hub.registry.broken.items():
         log.warning("plugin_broken", plugin=name, problem=reason)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.signalled)
     daemon.hub.tasks.start(daemon.watch())
-    if config.eager:
-        daemon.begin_loading()
+    daemon.hub.tasks.start(daemon.load_first())
     # What exists now lives as long as the daemon; the collector need not look at it again.
     gc.freeze()
     try:
@@ -126,6 +140,8 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
     finally:
         await daemon.hub.stop()
         log.info("ended")
+    if daemon.failure is not None:
+        raise daemon.failure
 
 
 async def _until_ended(daemon: Daemon, work: Callable[[], Awaitable[None]]) -> None:
@@ -157,7 +173,7 @@ async def _listen(daemon: Daemon, listener: socket.socket) -> None:
     server = await loop.create_unix_server(
         lambda: SocketConnection(daemon.door), sock=listener, backlog=BACKLOG
     )
-    notify("READY=1")
+    daemon.is_serving.set()
     log.info("listening", version=__version__, socket=listener.getsockname(), pid=os.getpid())
     await daemon.asked_to_end.wait()
     notify("STOPPING=1")
@@ -170,6 +186,7 @@ async def _serve_stdio(config: Config, write_fd: int) -> int:
         channel = StdioChannel(0, write_fd)
         peer = daemon.make_stdio_peer(channel)
         channel.start(peer)
+        daemon.is_serving.set()
         log.info("serving_stdio", version=__version__, pid=os.getpid())
         asked = asyncio.ensure_future(daemon.asked_to_end.wait())
         ended = asyncio.ensure_future(channel.ended.wait())
@@ -185,31 +202,20 @@ async def _serve_stdio(config: Config, write_fd: int) -> int:
     return EX_DATAERR if channel.was_frame_cut or peer.was_refused else EX_OK
 
 
-def _check_default(config: Config) -> None:
-    """A default that does not exist is a mistake of whoever starts the daemon.
-
-    One whose plugin is broken is not: the daemon says so, and serves with the others.
-    """
-    registry = discover()
-    if config.provider in registry.broken:
-        return
-    try:
-        registry.get(config.provider)
-    except UnknownProvider as error:
-        raise StartupError(str(error), EX_CONFIG) from None
-
-
 def serve(config: Config, *, socket_path: Path) -> int:
     """Run the daemon on a Unix socket until a signal ends it; returns the exit code.
 
     Raises:
         StartupError: it cannot start, and what to do.
     """
-    _check_default(config)
     return asyncio.run(_serve(config, socket_path))
 
 
 def serve_stdio(config: Config) -> int:
-    """Run the daemon on stdin and stdout until either ends; returns the exit code."""
+    """Run the daemon on stdin and stdout until either ends; returns the exit code.
+
+    Raises:
+        StartupError: it cannot start, and what to do.
+    """
     write_fd = take_stdout()
     return asyncio.run(_serve_stdio(config, write_fd))

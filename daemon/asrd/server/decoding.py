@@ -5,13 +5,15 @@ This is the only place where the scheduler, the pool and the streams meet.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from asrd.audio import SAMPLE_RATE
 from asrd.clock import Clock
-from asrd.errors import AsrdError
+from asrd.errors import AsrdError, DecodeCancelled
 from asrd.providers import calls
-from asrd.providers.pool import ModelKey, ModelPool
+from asrd.providers.catalogue import ModelKey
+from asrd.providers.pool import ModelPool
 from asrd.providers.supervisor import WorkerDied
 from asrd.scheduler.queue import Ticket
 from asrd.scheduler.scheduler import Scheduler, Turn
@@ -40,6 +42,7 @@ class Decoding:
         self._advance = advance
         self._containing = containing
         self._served: dict[int, ServedStream] = {}
+        self._running: dict[int, tuple[ModelKey, asyncio.Future[calls.AnyAnswer]]] = {}
 
     def update(self, served: ServedStream) -> None:
         """The stream may want something else than before."""
@@ -66,6 +69,14 @@ class Decoding:
         if self._served.pop(served.served_id, None) is not None:
             self._scheduler.withdraw(served.served_id)
 
+    def give_up(self, served: ServedStream) -> None:
+        """The stream has ended: what is being read of it need not be read to its end."""
+        self.forget(served)
+        running = self._running.get(served.served_id)
+        if running is not None:
+            key, call = running
+            self._pool.resident(key).abort(call)
+
     def model_changed(self, key: ModelKey) -> None:
         """A model has become able or unable to take work."""
         if any(served.key == key for served in self._served.values()):
@@ -88,7 +99,7 @@ class Decoding:
                 self._start(turn, served, window)
 
     def _start(self, turn: Turn, served: ServedStream, window: Window) -> None:
-        asked = served.asked
+        asked, key = served.asked, served.key
 
         def make_decode(call_id: int) -> calls.AnyCall:
             return calls.Decode(
@@ -101,7 +112,8 @@ class Decoding:
                 is_partial=window.want is Want.PARTIAL,
             )
 
-        answer = self._pool.resident(served.key).call(make_decode)
+        answer = self._pool.resident(key).call(make_decode, len(window.audio) / SAMPLE_RATE)
+        self._running[served.served_id] = key, answer
         answer.add_done_callback(partial(self._decoded, turn, served, window))
 
     def _decoded(
@@ -111,12 +123,16 @@ class Decoding:
         window: Window,
         answer: asyncio.Future[calls.AnyAnswer],
     ) -> None:
+        key, _ = self._running.pop(served.served_id)
         outcome = answer.exception() or answer.result()
-        self._scheduler.finish(
-            turn,
-            audio_s=len(window.audio) / SAMPLE_RATE,
-            has_failed=isinstance(outcome, BaseException),
-        )
+        if isinstance(outcome, DecodeCancelled):
+            self._scheduler.abandon(turn)
+        else:
+            self._scheduler.finish(
+                turn,
+                audio_s=len(window.audio) / SAMPLE_RATE,
+                has_failed=isinstance(outcome, BaseException),
+            )
         with self._containing(served):
             match outcome:
                 case WorkerDied():
@@ -124,7 +140,8 @@ class Decoding:
                 case AsrdError():
                     served.stream.fail_decode(str(outcome))
                 case calls.Decoded():
-                    served.stream.end_decode(outcome.hypothesis, self._clock.now_s())
+                    read = replace(outcome.hypothesis, provider=key.provider, model=key.model)
+                    served.stream.end_decode(read, self._clock.now_s())
                 case _:
                     raise TypeError(f"a decode was answered with {outcome!r}")
             self._advance(served)

@@ -14,15 +14,16 @@ import structlog
 from asrd.clock import Clock
 from asrd.config import Config
 from asrd.errors import AsrdError, ErrorCode, ModelUnavailable, ProtocolError
-from asrd.providers.pool import ModelKey, ModelPool
+from asrd.providers.catalogue import Catalogue, ModelKey
+from asrd.providers.pool import ModelPool
 from asrd.providers.registry import Registry, UnknownProvider
-from asrd.providers.resident import ModelState
 from asrd.scheduler.scheduler import Scheduler
 from asrd.server.decoding import Decoding
+from asrd.server.failover import Failover, place_in
 from asrd.server.listening import VoiceService
 from asrd.server.served import ServedStream, delivery_of, priority_of, rule_of
 from asrd.server.tasks import TaskKeeper
-from asrd.server.translate import error_message, message_of, seconds
+from asrd.server.translate import error_message, message_of, moved_message, seconds
 from asrd.session import effects
 from asrd.session.effects import Effect
 from asrd.session.session import Session
@@ -57,19 +58,20 @@ class Hub:
         self.clock = clock
         self.tasks = TaskKeeper()
         self.pool = ModelPool(
-            registry,
-            default_provider=config.provider,
-            default_model=config.model,
-            settings=config.provider_settings,
+            Catalogue(registry, config),
+            config,
+            clock,
             on_change=self._model_changed,
+            start=self.tasks.start,
         )
         self.scheduler = Scheduler(
             clock,
             slots=config.scheduling.slots,
             decodes_per_provider=config.scheduling.decodes_per_provider,
         )
-        self.voice = VoiceService(clock, self.advance, self.containing)
+        self.voice = VoiceService(clock, config.supervision, self.advance, self.containing)
         self.decoding = Decoding(self.scheduler, self.pool, clock, self.advance, self.containing)
+        self.failover = Failover(self.pool, clock, config.supervision.breaker_open_s, self._move)
         self.is_draining = False
         self.no_streams = asyncio.Event()
         self.no_streams.set()
@@ -121,13 +123,19 @@ class Hub:
                 stream=asked.stream,
                 retry_after_ms=1000,
             )
-        key = self.resolve(asked.provider, asked.model, asked.stream)
+        chain = self._chain(asked)
+        first = next(level for level, key in enumerate(chain) if key is not None)
+        level = place_in(self.pool, chain, first)
+        key = chain[level]
+        assert key is not None  # noqa: S101 - place_in chooses among those that are here
         stream = session.open(asked.stream, rule_of(asked, self.config))
         served = ServedStream(
             stream=stream,
             session=session,
             asked=asked,
+            chain=chain,
             key=key,
+            level=level,
             priority=priority_of(asked),
             delivery=delivery_of(asked),
         )
@@ -136,9 +144,9 @@ class Hub:
             del known[number]  # as the session has
         known[asked.stream] = served
         self.no_streams.clear()
+        self.pool.tenancy.acquire(key)
         if self._is_ready(key):
-            stream.open()
-            self.advance(served)
+            self._opened(served)
         else:
             self.tasks.start(self._open_later(served))
         return served
@@ -181,14 +189,14 @@ class Hub:
             )
             self.advance(served)
 
-    def resolve(self, provider: str | None, model: str | None, stream: int | None) -> ModelKey:
+    def resolve(self, provider: str | None, model: str | None) -> ModelKey:
         """The model that was asked for. Raises ProtocolError when it cannot be had."""
-        try:
-            return self.pool.resolve(provider, model)
-        except UnknownProvider as error:
-            raise ProtocolError(ErrorCode.UNKNOWN_PROVIDER, str(error), stream=stream) from None
-        except ModelUnavailable as error:
-            raise ProtocolError(ErrorCode.PROVIDER_UNAVAILABLE, str(error), stream=stream) from None
+        with _told():
+            return self.pool.catalogue.key(provider, model)
+
+    def _chain(self, asked: Open) -> tuple[ModelKey | None, ...]:
+        with _told(asked.stream):
+            return self.pool.catalogue.chain(asked.provider, asked.model)
 
     async def ensure(self, key: ModelKey, stream: int | None = None) -> None:
         """Load a model and what every stream needs beside it.
@@ -224,15 +232,25 @@ class Hub:
             resident.begin()
 
     def _is_ready(self, key: ModelKey) -> bool:
-        states = (self.pool.resident(key).state, self.voice.resident.state)
-        return all(state is ModelState.READY for state in states)
+        return self.pool.resident(key).state.is_up and self.voice.resident.state.is_up
+
+    def _opened(self, served: ServedStream) -> None:
+        served.stream.open()
+        self.advance(served)
+        if served.level:
+            self._tell_moved(served)
 
     async def _open_later(self, served: ServedStream) -> None:
+        key = served.key
         try:
-            await self.ensure(served.key, served.asked.stream)
+            await self.ensure(key, served.asked.stream)
         except ProtocolError as error:
             if served.stream.state is StreamState.CLOSED:
                 return  # cancelled meanwhile; its number may be another stream's by now
+            self.failover.place(served)
+            if served.key != key:
+                await self._open_later(served)
+                return
             served.session.forget(served.asked.stream)
             self._served[served.session].pop(served.asked.stream, None)
             self._let_go(served)
@@ -240,8 +258,27 @@ class Hub:
             self._tell_error(served, error)
         else:
             if served.stream.state is not StreamState.CLOSED:
-                served.stream.open()
-                self.advance(served)
+                self._opened(served)
+
+    def _move(self, served: ServedStream, level: int) -> None:
+        """Have another model of its chain read the stream."""
+        key = served.chain[level]
+        if key is None:
+            return
+        log.warning("stream_moved", to=str(key), level=level, **_names(served))
+        self.pool.tenancy.acquire(key)
+        self.pool.tenancy.release(served.key)
+        served.key, served.level = key, level
+        self.pool.resident(key).begin()
+        if served.stream.is_ready:
+            self._tell_moved(served)
+            self.decoding.update(served)
+
+    def _tell_moved(self, served: ServedStream) -> None:
+        owner = self._owners.get(served.session)
+        if owner is not None:
+            owner.send(moved_message(served))
+            owner.moved_on()
 
     def _tell(self, served: ServedStream, told: Iterable[Effect]) -> None:
         owner = self._owners.get(served.session)
@@ -260,7 +297,16 @@ class Hub:
             owner.send(error_message(error))
             owner.moved_on()
 
+    def check(self) -> None:
+        """Look after what only time tells. To be called every half second or so."""
+        self.pool.check()
+        self.voice.resident.check(self.clock.now_s())
+        self.failover.check(self.all_streams)
+
     def _model_changed(self, key: ModelKey) -> None:
+        for served in self.all_streams:
+            if served.stream.is_ready and key in served.chain:
+                self.failover.place(served)
         self.decoding.model_changed(key)
 
     def _ended(self, served: ServedStream, end: effects.StreamClosed) -> None:
@@ -276,9 +322,21 @@ class Hub:
 
     def _let_go(self, served: ServedStream) -> None:
         self.voice.forget(served)
-        self.decoding.forget(served)
+        self.decoding.give_up(served)
+        self.pool.tenancy.release(served.key)
         if not self.all_streams:
             self.no_streams.set()
+
+
+@contextmanager
+def _told(stream: int | None = None) -> Iterator[None]:
+    """Give what cannot be had its code."""
+    try:
+        yield
+    except UnknownProvider as error:
+        raise ProtocolError(ErrorCode.UNKNOWN_PROVIDER, str(error), stream=stream) from None
+    except ModelUnavailable as error:
+        raise ProtocolError(ErrorCode.PROVIDER_UNAVAILABLE, str(error), stream=stream) from None
 
 
 def _names(served: ServedStream) -> dict[str, str | int]:

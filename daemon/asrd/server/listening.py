@@ -6,19 +6,25 @@ streams share a round trip.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 import structlog
 
+from asrd.audio import SAMPLE_RATE
 from asrd.clock import Clock
-from asrd.errors import AsrdError
+from asrd.config import Supervision
+from asrd.errors import AsrdError, ProviderError
 from asrd.providers import calls
-from asrd.providers.resident import ModelState, Resident
+from asrd.providers.resident import Resident
 from asrd.server.served import Containing, ServedStream
 from asrd.session.listener import Unscored
 
 log = structlog.get_logger()
+
+WORKERS_PER_AUDIO = 2
+"""Workers that the same audio may end before it is no accident."""
 
 
 class VoiceService:
@@ -29,16 +35,26 @@ class VoiceService:
     """
 
     def __init__(
-        self, clock: Clock, advance: Callable[[ServedStream], None], containing: Containing
+        self,
+        clock: Clock,
+        rule: Supervision,
+        advance: Callable[[ServedStream], None],
+        containing: Containing,
     ) -> None:
         self._clock = clock
         self._advance = advance
         self._containing = containing
         self._waiting: dict[int, ServedStream] = {}
         self._sent: list[tuple[ServedStream, Unscored]] = []
+        self._suspects: deque[tuple[ServedStream, Unscored]] = deque()
+        self._deaths = 0  # of workers over what was sent last
+        self._is_under_way = False
         self._is_tick_due = False
         self.resident = Resident(
-            "voice_activity", lambda call_id: calls.LoadVoiceActivity(id=call_id), self._changed
+            "voice_activity",
+            lambda call_id: calls.LoadVoiceActivity(id=call_id),
+            self._changed,
+            rule=rule,
         )
 
     def wake(self, served: ServedStream) -> None:
@@ -51,11 +67,11 @@ class VoiceService:
         self._waiting.pop(served.served_id, None)
 
     def _changed(self) -> None:
-        if self.resident.state is ModelState.READY:
+        if self.resident.state.is_up and not self._is_under_way:
             if self._sent:  # the worker died over these: its successor has to score them
                 self._send()
             else:
-                self._schedule()
+                self._go_on()
 
     def _schedule(self) -> None:
         if not self._is_tick_due and not self._sent and self._waiting:
@@ -64,7 +80,7 @@ class VoiceService:
 
     def _tick(self) -> None:
         self._is_tick_due = False
-        if self._sent or self.resident.state is not ModelState.READY:
+        if self._sent or not self.resident.state.is_up:
             return
         waiting, self._waiting = self._waiting, {}
         now_s = self._clock.now_s()
@@ -85,17 +101,22 @@ class VoiceService:
             )
             for served, unscored in self._sent
         ]
-        answer = self.resident.call(lambda call_id: calls.Score(id=call_id, streams=streams))
+        audio_s = sum(unscored.windows.size for _, unscored in self._sent) / SAMPLE_RATE
+        self._is_under_way = True
+        answer = self.resident.call(
+            lambda call_id: calls.Score(id=call_id, streams=streams), audio_s
+        )
         answer.add_done_callback(self._scored)
 
     def _scored(self, answer: asyncio.Future[calls.AnyAnswer]) -> None:
+        self._is_under_way = False
         try:
             result = answer.result()
         except AsrdError as error:
-            # What was sent stays in `_sent` and is sent again once the worker is back. Should
-            # the worker itself refuse, it is ended, so that a fresh one tries.
             log.warning("voice_activity_failed", problem=str(error))
-            if self.resident.state is ModelState.READY:
+            self._blame()
+            # Should the worker itself refuse, it is ended, so that a fresh one tries.
+            if self.resident.state.is_up:
                 self.resident.kill()
             return
         if not isinstance(result, calls.Scored):
@@ -107,4 +128,30 @@ class VoiceService:
                 served.voice_state = found.state
                 served.stream.scored(np.frombuffer(found.probabilities, np.float32), now_s)
                 self._advance(served)
-        self._schedule()
+        self._go_on()
+
+    def _blame(self) -> None:
+        """What was sent has ended a worker, and is sent again to the next.
+
+        What has ended two is sent stream by stream; a stream that ends two by itself is cut off.
+        """
+        self._deaths += 1
+        if self._deaths < WORKERS_PER_AUDIO:
+            return
+        self._deaths = 0
+        if len(self._sent) > 1:
+            self._suspects += self._sent[1:]
+            self._sent = self._sent[:1]
+            return
+        for served, _ in self._sent:
+            with self._containing(served):
+                raise ProviderError("its audio has ended two workers of voice activity")
+        self._sent = []
+
+    def _go_on(self) -> None:
+        self._deaths = 0
+        if self._suspects:
+            self._sent = [self._suspects.popleft()]
+            self._send()
+        else:
+            self._schedule()

@@ -271,7 +271,7 @@ class Peer:
 
     async def _load_or_unload(self, message: wire.Load | wire.Unload) -> None:
         try:
-            key = self._hub.resolve(message.provider, message.model, None)
+            key = self._hub.resolve(message.provider, message.model)
             if isinstance(message, wire.Load):
                 await self._hub.ensure(key)
             else:

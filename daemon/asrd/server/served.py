@@ -7,7 +7,7 @@ from itertools import count
 
 from asrd.audio import PcmFormat
 from asrd.config import Config
-from asrd.providers.pool import ModelKey
+from asrd.providers.catalogue import ModelKey
 from asrd.session.endpoint import EndpointRule
 from asrd.session.session import Session
 from asrd.session.stream import Stream, StreamRule
@@ -23,12 +23,18 @@ _ids = count(1)
 
 @dataclass(eq=False, slots=True)
 class ServedStream:
-    """One open stream. `served_id` names it in this process, across sessions."""
+    """One open stream. `served_id` names it in this process, across sessions.
+
+    `chain` is the model that was asked for and those that take over from it, None where one is not
+    here; `level` is the place in it of the model that reads the stream now, `key`.
+    """
 
     stream: Stream
     session: Session
     asked: Open
+    chain: tuple[ModelKey | None, ...]
     key: ModelKey
+    level: int
     priority: int
     delivery: Delivery
     served_id: int = field(default_factory=lambda: next(_ids))

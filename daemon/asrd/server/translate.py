@@ -94,6 +94,17 @@ def message_of(served: ServedStream, effect: Effect) -> wire.ServerMessage:
             raise TypeError(f"no message for {type(effect).__name__}")
 
 
+def moved_message(served: ServedStream) -> wire.Event:
+    """The event that tells of a stream's move to another model of its chain, or back."""
+    return wire.Event(
+        stream=served.asked.stream,
+        event="degraded" if served.level else "restored",
+        at=round(served.stream.committed / served.asked.sample_rate, 4),
+        level=served.level,
+        action=f"read by {served.key}",
+    )
+
+
 def _segment(served: ServedStream, effect: effects.Segment) -> wire.Segment:
     hypothesis = effect.hypothesis
     shift = effect.window_start / SAMPLE_RATE
@@ -113,8 +124,8 @@ def _segment(served: ServedStream, effect: effects.Segment) -> wire.Segment:
         end=seconds(effect.end),
         text=hypothesis.text,
         offset=effect.offset,
-        provider=served.key.provider,
-        model=served.key.model,
+        provider=hypothesis.provider,
+        model=hypothesis.model,
         latency_ms=round(effect.latency_s * 1000, 3),
         words=words if served.asked.words else UNSET,
         language=hypothesis.language or UNSET,

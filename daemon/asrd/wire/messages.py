@@ -241,6 +241,24 @@ class Pong(Message, frozen=True, kw_only=True, tag="pong"):
     id: int | float | str | None = None
 
 
+class ModelHealth(Struct, frozen=True, kw_only=True):
+    """How one loaded model is, and the worker that it lives in."""
+
+    model: str
+    state: HealthState
+    streams: int = 0
+    last_inference_ms: float | None = None
+    idle_s: float | None = None
+    consecutive_errors: int = 0
+    restarts: int = 0
+    load_s: float | None = None
+    warm_up_s: float | None = None
+    memory_bytes: int = 0
+    gpu_memory_bytes: int = 0
+    pid: int | None = None
+    problem: str = ""
+
+
 class ProviderHealth(Struct, frozen=True, kw_only=True):
     """How one provider is. `model` is the one that is loaded or would be."""
 
@@ -250,9 +268,13 @@ class ProviderHealth(Struct, frozen=True, kw_only=True):
     consecutive_errors: int = 0
     restarts: int = 0
     load_s: float | None = None
+    memory_bytes: int = 0
     problem: str = ""
     remedy: str = ""
     is_default: bool = False
+    is_required: bool = False
+    breaker: Literal["closed", "open", "half_open"] = "closed"
+    models: list[ModelHealth] = []
 
 
 class Health(Message, frozen=True, kw_only=True, tag="health"):
@@ -263,6 +285,9 @@ class Health(Message, frozen=True, kw_only=True, tag="health"):
     ready: bool
     providers: dict[str, ProviderHealth]
     uptime_s: float
+    voice_activity: ModelHealth | None = None
+    memory_bytes: int = 0
+    """Of the daemon and all its workers."""
 
 
 class Stats(Message, frozen=True, kw_only=True, tag="stats"):

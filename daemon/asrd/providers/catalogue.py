@@ -1,0 +1,142 @@
+"""Which model is meant: names that were asked for become keys, and keys chains of fallbacks."""
+
+from dataclasses import dataclass, field
+
+from asrd.config import Config, Loading, Setting
+from asrd.errors import ModelUnavailable
+from asrd.providers import calls
+from asrd.providers.registry import Registry, UnknownProvider
+from asrd.providers.residency import Footprint
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelKey:
+    """What is loaded once, however many want it: a model as one provider is to run it.
+
+    `settings` hold device, compute type and whatever else the provider knows.
+    """
+
+    provider: str
+    model: str
+    settings: tuple[tuple[str, Setting], ...] = field(default=(), repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+class Catalogue:
+    """All models that may be asked for, by the names that users know."""
+
+    def __init__(self, registry: Registry, config: Config) -> None:
+        self._registry = registry
+        self._config = config
+
+    @property
+    def names(self) -> list[str]:
+        """The providers, by name."""
+        return list(self._registry.registered)
+
+    def key(self, provider: str | None, model: str | None) -> ModelKey:
+        """The key for what was asked, with the defaults filled in.
+
+        Raises:
+            UnknownProvider: no plugin brings it.
+            ModelUnavailable: the model is not here; the text names the command that gets it.
+        """
+        name = self._config.provider if provider in (None, AUTO) else str(provider)
+        entry = self._registry.get(name)
+        status = entry.status(model or self.default_model(name))
+        if not status.is_present:
+            remedy = f": {status.remedy}" if status.remedy else ""
+            raise ModelUnavailable(f"{status.problem}{remedy}")
+        settings = self._config.of(name).settings
+        return ModelKey(provider=name, model=status.model, settings=tuple(sorted(settings.items())))
+
+    def default_model(self, provider: str) -> str:
+        """The model of that provider for those who name none."""
+        configured = self._config.model if provider == self._config.provider else None
+        return configured or self._registry.get(provider).provider.default_model
+
+    def chain(self, provider: str | None, model: str | None) -> tuple[ModelKey | None, ...]:
+        """What was asked for, and what takes over, in order, while that is unavailable.
+
+        None stands for what is not here.
+
+        Raises:
+            UnknownProvider: no plugin brings what was asked for.
+            ModelUnavailable: none of them is here; tells of the one that was asked for.
+        """
+        found: list[ModelKey | None] = []
+        missing: list[ModelUnavailable] = []
+        name = self._config.provider if provider in (None, AUTO) else str(provider)
+        self._registry.get(name)
+        for entry in (None, *self._config.fallback_of(name)):
+            key = None
+            try:
+                key = self.key(name, model) if entry is None else self.key(*_split(entry))
+            except ModelUnavailable as error:
+                missing.append(error)
+            if key is None or key not in found:
+                found.append(key)
+        if not any(found):
+            raise missing[0]
+        return tuple(found)
+
+    def check(self) -> None:
+        """See whether the configuration names what exists, and sets what can be set.
+
+        Raises:
+            ProviderError: it does not; the message names the nearest that does.
+            UnknownProvider: so for a provider.
+        """
+        names = [_split(entry)[0] for entry in self._config.fallback]
+        for name, own in self._config.providers.items():
+            names += [name, *(_split(entry)[0] for entry in own.fallback or ())]
+        for name in (self._config.provider, *names):
+            if name not in self._registry.broken:
+                entry = self._registry.get(name)
+                entry.provider.check_settings(self._config.of(name).settings)
+
+    def first_to_load(self) -> dict[ModelKey, Loading]:
+        """What is loaded when the daemon starts, and whether that is waited for.
+
+        Raises:
+            UnknownProvider, ModelUnavailable: as by `key`; of a provider that is not required it
+                is left out instead.
+        """
+        wanted: dict[ModelKey, Loading] = {}
+        for name in dict.fromkeys((self._config.provider, *self._config.providers)):
+            loading = self._config.loading_of(name)
+            if loading is Loading.LAZY:
+                continue
+            for model in self._config.of(name).models or (None,):
+                try:
+                    wanted[self.key(name, model)] = loading
+                except (UnknownProvider, ModelUnavailable):
+                    if self._config.of(name).required:
+                        raise
+        return wanted
+
+    def size(self, key: ModelKey) -> Footprint:
+        """The least that a model takes, judged by its files."""
+        status = self._registry.get(key.provider).status(key.model)
+        return Footprint(memory_bytes=status.size_bytes)
+
+    def load_call(self, key: ModelKey, call_id: int) -> calls.AnyCall:
+        """The call that loads a model."""
+        return calls.LoadModel(
+            id=call_id,
+            plugin=self._registry.get(key.provider).plugin,
+            provider=key.provider,
+            model=key.model,
+            settings=dict(key.settings),
+            warm_up=self._config.of(key.provider).warm_up,
+        )
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """`provider` or `provider/model`, whose model may be a path."""
+    provider, _, model = name.partition("/")
+    return provider, model or None

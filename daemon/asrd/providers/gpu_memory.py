@@ -1,0 +1,35 @@
+"""How much of its GPUs' memory a worker holds, by NVML. Runs in workers: a driver may hang."""
+
+import os
+from pathlib import Path
+
+from asrd.providers.calls import GpuMeasured
+
+DRIVER = Path("/proc/driver/nvidia")
+
+
+def measure(call_id: int, driver: Path = DRIVER) -> GpuMeasured:
+    """This process's share, and what the GPUs that it uses have in all; zeros without a driver.
+
+    In a container, NVML knows processes by the host's numbers; then a share cannot be told.
+    """
+    if not driver.exists():
+        return GpuMeasured(id=call_id, gpu_bytes=0, gpu_total_bytes=0)
+    import pynvml
+
+    held = total = 0
+    try:
+        pynvml.nvmlInit()
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            device = pynvml.nvmlDeviceGetHandleByIndex(index)
+            mine = [
+                process.usedGpuMemory or 0
+                for process in pynvml.nvmlDeviceGetComputeRunningProcesses(device)
+                if process.pid == os.getpid()
+            ]
+            if mine:
+                held += sum(mine)
+                total += pynvml.nvmlDeviceGetMemoryInfo(device).total
+    except pynvml.NVMLError:
+        return GpuMeasured(id=call_id, gpu_bytes=0, gpu_total_bytes=0)
+    return GpuMeasured(id=call_id, gpu_bytes=int(held), gpu_total_bytes=int(total))

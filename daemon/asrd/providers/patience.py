@@ -1,0 +1,68 @@
+"""How long a decode may go without progress before its worker counts as hung. Pure.
+
+A plain timer would end long work on a slow machine. So what counts is the time since the last sign
+of progress, measured against what decodes of that length took before:
+
+    max(floor, factor * p99 of decodes of that length)
+"""
+
+from bisect import bisect_left
+from collections import deque
+
+EDGES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 31.0)
+"""Upper edges of the lengths of audio that are told apart; the last takes the longest window."""
+
+KEPT_DECODES = 512
+
+UNKNOWN_S = 60.0
+"""The allowance while nothing is known, not even a warm-up."""
+
+
+class Patience:
+    """Learns from decodes what is usual."""
+
+    def __init__(self, *, floor_s: float, factor: float) -> None:
+        self._floor_s = floor_s
+        self._factor = factor
+        self._took_s: list[deque[float]] = [deque(maxlen=KEPT_DECODES) for _ in EDGES_S]
+        self._shortest_s = list(EDGES_S)
+
+    def note(self, audio_s: float, took_s: float) -> None:
+        """A decode of so much audio took so long."""
+        bucket = _bucket(audio_s)
+        self._took_s[bucket].append(took_s)
+        self._shortest_s[bucket] = min(self._shortest_s[bucket], max(audio_s, 0.1))
+
+    def allowance_s(self, audio_s: float) -> float:
+        """How long a decode of so much audio may show no progress.
+
+        A length that was never decoded is judged by the nearest: by a longer one as it is, by a
+        shorter one as if the cost grew in proportion, which is the most that it does.
+        """
+        usual_s = self._usual_s(audio_s)
+        if usual_s is None:
+            return max(UNKNOWN_S, self._floor_s)
+        return max(self._floor_s, self._factor * usual_s)
+
+    def _usual_s(self, audio_s: float) -> float | None:
+        bucket = _bucket(audio_s)
+        shorter = [_p99(self._took_s[each]) for each in range(bucket) if self._took_s[each]]
+        if self._took_s[bucket]:
+            return max([_p99(self._took_s[bucket]), *shorter])
+        for longer in range(bucket + 1, len(EDGES_S)):
+            if self._took_s[longer]:
+                return max([_p99(self._took_s[longer]), *shorter])
+        for known in reversed(range(bucket)):
+            if self._took_s[known]:
+                scale = max(1.0, audio_s / self._shortest_s[known])
+                return max([scale * _p99(self._took_s[known]), *shorter])
+        return None
+
+
+def _bucket(audio_s: float) -> int:
+    return min(bisect_left(EDGES_S, audio_s), len(EDGES_S) - 1)
+
+
+def _p99(values: "deque[float]") -> float:
+    ordered = sorted(values)
+    return ordered[-(-len(ordered) * 99 // 100) - 1]

@@ -1,0 +1,195 @@
+"""How the daemon is: states, numbers, and a real inference where one is asked for.
+
+It tells what is so, not what was hoped for. `ready` says that the daemon can take work: every
+required provider (the default one, where none is) is up, or was not asked for yet and is here to be
+loaded. It is false from the moment a worker's death is seen until its successor is warm.
+"""
+
+import asyncio
+import os
+import time
+
+from asrd.errors import AsrdError
+from asrd.providers import processes
+from asrd.providers.breaker import BreakerState
+from asrd.providers.catalogue import ModelKey
+from asrd.providers.lifecycle import ModelState
+from asrd.providers.pool import PROBE_S, probe_call
+from asrd.providers.resident import Resident
+from asrd.server.hub import Hub
+from asrd.wire.messages import Health, HealthState, ModelHealth, ProviderHealth
+
+DEEP_TIMEOUT_S = 30.0
+
+_WORST_FIRST = (
+    ModelState.UNAVAILABLE,
+    ModelState.STARTING,
+    ModelState.WARMING_UP,
+    ModelState.DEGRADED,
+    ModelState.READY,
+)
+
+
+class Checkup:
+    """Looks at the hub and says how it is."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._started_s = hub.clock.now_s()
+
+    async def health(self, *, deep: bool = False) -> Health:
+        """How the daemon is.
+
+        `deep` has every loaded model, and those that ought to be loaded, read half a second of
+        silence first; what fails at it counts as an error of the model.
+        """
+        if deep:
+            await asyncio.gather(*(self._try(key) for key in self._to_try()))
+        providers = {name: self._provider(name) for name in self._hub.pool.catalogue.names}
+        voice = self._model("silero", self._hub.voice.resident, streams=0)
+        is_ready = self._is_ready()
+        return Health(
+            state=self._state(providers, is_ready=is_ready),
+            live=True,
+            ready=is_ready,
+            providers=providers,
+            uptime_s=round(self._hub.clock.now_s() - self._started_s, 3),
+            voice_activity=voice,
+            memory_bytes=processes.memory_bytes(os.getpid())
+            + voice.memory_bytes
+            + sum(provider.memory_bytes for provider in providers.values()),
+        )
+
+    # ── the whole ─────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _required(self) -> list[str]:
+        config = self._hub.config
+        return [name for name, own in config.providers.items() if own.required] or [config.provider]
+
+    def _is_ready(self) -> bool:
+        voice = self._hub.voice.resident
+        return not _has_failed(voice) and all(self._can_serve(name) for name in self._required)
+
+    def _can_serve(self, provider: str) -> bool:
+        """Whether the provider is up, or only waits for somebody to need it."""
+        pool = self._hub.pool
+        loaded = [key for key in pool.residents if key.provider == provider]
+        if loaded:
+            return any(pool.is_up(key) for key in loaded)
+        if pool.breaker(provider).state is not BreakerState.CLOSED:
+            return False
+        try:
+            pool.catalogue.key(provider, None)
+        except AsrdError:
+            return False
+        return True
+
+    def _state(self, providers: dict[str, ProviderHealth], *, is_ready: bool) -> HealthState:
+        if is_ready:
+            states = [providers[name].state for name in self._required]
+            return "degraded" if "degraded" in states else "ready"
+        if any(served.level for served in self._hub.all_streams):
+            return "degraded"  # what is required is not there, and something else reads
+        asked = [self._hub.voice.resident.state.value]
+        asked += [providers[name].state for name in self._required if name in providers]
+        if len(asked) == 1:
+            return "unavailable"  # the plugin itself is broken
+        return next(state.value for state in _WORST_FIRST if state.value in asked)
+
+    # ── one provider ──────────────────────────────────────────────────────────────────────────
+
+    def _provider(self, name: str) -> ProviderHealth:
+        hub = self._hub
+        entry = hub.registry.registered[name]
+        default_model = hub.pool.catalogue.default_model(name)
+        breaker = hub.pool.breaker(name)
+        residents = {key: one for key, one in hub.pool.residents.items() if key.provider == name}
+        models = [
+            self._model(key.model, one, streams=hub.pool.tenancy.streams_on(key))
+            for key, one in residents.items()
+        ]
+        shown = _foremost(models, default_model)
+        if shown is None:
+            status = entry.status(default_model)
+            problem = status.problem or ("" if status.is_present else "the model is not present")
+            return ProviderHealth(
+                state="unavailable",
+                model=status.model,
+                problem=problem or "not loaded; the first stream that asks for it loads it",
+                remedy=status.remedy,
+                is_default=name == hub.config.provider,
+                is_required=hub.config.of(name).required,
+                breaker=breaker.state.value,
+            )
+        state = shown.state
+        problem = shown.problem
+        if state in ("ready", "degraded") and breaker.state is not BreakerState.CLOSED:
+            state = "unavailable"
+            problem = f"it failed too often and is given a rest; last: {problem or 'a death'}"
+        return ProviderHealth(
+            state=state,
+            model=shown.model,
+            last_inference_ms=shown.last_inference_ms,
+            consecutive_errors=max(model.consecutive_errors for model in models),
+            restarts=sum(model.restarts for model in models),
+            load_s=shown.load_s,
+            memory_bytes=sum(model.memory_bytes for model in models),
+            problem=problem,
+            is_default=name == hub.config.provider,
+            is_required=hub.config.of(name).required,
+            breaker=breaker.state.value,
+            models=models,
+        )
+
+    def _model(self, name: str, resident: Resident, *, streams: int) -> ModelHealth:
+        last_s, worked_at_s = resident.last_inference_s, resident.worked_at_s
+        return ModelHealth(
+            model=name,
+            state=resident.state.value,
+            streams=streams,
+            last_inference_ms=None if last_s is None else round(last_s * 1000, 3),
+            idle_s=None if worked_at_s is None else round(time.monotonic() - worked_at_s, 3),
+            consecutive_errors=resident.consecutive_errors,
+            restarts=resident.restarts,
+            load_s=None if resident.load_s is None else round(resident.load_s, 3),
+            warm_up_s=None if resident.warm_up_s is None else round(resident.warm_up_s, 3),
+            memory_bytes=resident.memory_bytes,
+            gpu_memory_bytes=resident.gpu_bytes,
+            pid=resident.pid,
+            problem=resident.problem,
+        )
+
+    # ── a real inference ──────────────────────────────────────────────────────────────────────
+
+    def _to_try(self) -> list[ModelKey]:
+        keys = list(self._hub.pool.residents)
+        for name in self._required:
+            if all(key.provider != name for key in keys) and self._can_serve(name):
+                keys.append(self._hub.pool.catalogue.key(name, None))
+        return keys
+
+    async def _try(self, key: ModelKey) -> None:
+        resident = self._hub.pool.resident(key)
+        try:
+            async with asyncio.timeout(DEEP_TIMEOUT_S):
+                await resident.ensure()
+                await resident.call(probe_call, PROBE_S)
+        except AsrdError:
+            pass  # the resident has noted it, and tells
+        except TimeoutError:
+            resident.complain("the deep check had no answer in time")
+
+
+def _has_failed(resident: Resident) -> bool:
+    """Whether it is down though it was wanted; one that nobody wanted yet has no problem."""
+    return resident.state.is_coming_up or (
+        resident.state is ModelState.UNAVAILABLE and bool(resident.problem)
+    )
+
+
+def _foremost(models: list[ModelHealth], default: str) -> ModelHealth | None:
+    """The model that stands for its provider: the default one, else the first."""
+    return next(
+        (model for model in models if model.model == default), models[0] if models else None
+    )

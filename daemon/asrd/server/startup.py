@@ -1,0 +1,101 @@
+"""What is settled before and while the daemon starts: its configuration, and its first models."""
+
+import asyncio
+from dataclasses import replace
+
+import structlog
+
+from asrd.config import Config, Loading
+from asrd.errors import AsrdError, ProtocolError, ProviderError, StartupError
+from asrd.providers.catalogue import AUTO, Catalogue, ModelKey
+from asrd.providers.inspection import inspect_machine
+from asrd.providers.recommendation import recommend
+from asrd.providers.registry import Registry, UnknownProvider
+from asrd.server.hub import Hub
+from asrd.server.notify import notify
+
+log = structlog.get_logger()
+
+EX_UNAVAILABLE = 69
+EX_CONFIG = 78
+
+PATIENCE_S = 5.0
+"""How often the service manager is asked for more time while models load."""
+
+
+def settled(config: Config, registry: Registry) -> Config:
+    """The configuration with `auto` replaced by what suits the machine, and seen to make sense.
+
+    Raises:
+        StartupError: it does not, or nothing can run here.
+    """
+    if config.provider == AUTO:
+        config = _chosen(config, registry)
+    try:
+        Catalogue(registry, config).check()
+    except (UnknownProvider, ProviderError) as error:
+        raise StartupError(str(error), EX_CONFIG) from None
+    return config
+
+
+def _chosen(config: Config, registry: Registry) -> Config:
+    try:
+        choice = recommend(inspect_machine(), registry)
+    except ProviderError as error:
+        raise StartupError(str(error), EX_UNAVAILABLE) from None
+    log.info(
+        "provider_chosen",
+        provider=choice.provider,
+        model=choice.model,
+        settings=dict(choice.settings),
+        reason=choice.reason,
+    )
+    own = config.of(choice.provider)
+    own = replace(own, settings={**choice.settings, **own.settings})
+    return replace(
+        config,
+        provider=choice.provider,
+        model=config.model or choice.model,
+        providers={**config.providers, choice.provider: own},
+    )
+
+
+async def load_first(hub: Hub) -> None:
+    """Begin to load what is loaded at the start; return when what is eager has come up or failed.
+
+    Raises:
+        StartupError: what is both eager and required does not come up.
+    """
+    try:
+        wanted = hub.pool.catalogue.first_to_load()
+    except AsrdError as error:
+        raise StartupError(str(error), EX_UNAVAILABLE) from None
+    if hub.config.loading_of(hub.config.provider) is not Loading.LAZY and not any(
+        key.provider == hub.config.provider for key in wanted
+    ):
+        _tell_missing(hub)
+    for key in wanted:
+        hub.begin_loading(key)
+    eager = [key for key, loading in wanted.items() if loading is Loading.EAGER]
+    await asyncio.gather(*(_come_up(hub, key) for key in eager))
+
+
+async def _come_up(hub: Hub, key: ModelKey) -> None:
+    load = asyncio.ensure_future(hub.ensure(key))
+    try:
+        while not (await asyncio.wait([load], timeout=PATIENCE_S))[0]:
+            notify(f"EXTEND_TIMEOUT_USEC={round(3 * PATIENCE_S * 1e6)}")
+        await load
+    except ProtocolError as error:
+        if hub.config.of(key.provider).required:
+            raise StartupError(error.message, EX_UNAVAILABLE) from None
+        log.error("first_load_failed", model=str(key), problem=error.message)
+    finally:
+        load.cancel()
+
+
+def _tell_missing(hub: Hub) -> None:
+    try:
+        hub.resolve(None, None)
+    except ProtocolError as error:
+        log.error("default_model_unavailable", code=error.code, problem=error.message)
