@@ -29,6 +29,9 @@ class EchoSettings:
     load_ms: Annotated[float, (0, 600_000)] = 0.0
     """Time that loading takes."""
 
+    memory_mb: Annotated[int, (0, 65_536)] = 0
+    """Memory that the loaded model takes, in millions of bytes."""
+
 
 class EchoProvider(Provider):
     """Always present; has one model, `echo`."""
@@ -45,6 +48,10 @@ class EchoProvider(Provider):
             model=model, is_present=False, problem=f"echo has one model, 'echo', and no '{model}'."
         )
 
+    def check_settings(self, settings: Mapping[str, Setting]) -> None:
+        """See whether every setting is known and in its bounds."""
+        read_settings(EchoSettings, settings, provider=self.name)
+
     def load(self, model: str, settings: Mapping[str, Setting]) -> Model:
         """Make the model, after `load_ms`."""
         chosen = read_settings(EchoSettings, settings, provider=self.name)
@@ -57,6 +64,7 @@ class EchoProvider(Provider):
             load_s=chosen.load_ms / 1000,
             latency_s=chosen.latency_ms / 1000,
             real_time_factor=chosen.real_time_factor,
+            memory_bytes=chosen.memory_mb * 1_000_000,
         )
 
 

@@ -6,9 +6,11 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 
-from asrd import DecodeOptions, Hypothesis, Model, Word
+from asrd import DecodeCancelled, DecodeOptions, Hypothesis, Model, Word
 
 SAMPLE_RATE = 16_000
+LONGEST_SLEEP_S = 0.05
+"""So long a cancelled decode may go on."""
 
 
 class EchoModel(Model):
@@ -19,17 +21,25 @@ class EchoModel(Model):
     encoding, and one sample lost or added shows.
     """
 
-    def __init__(self, *, load_s: float, latency_s: float, real_time_factor: float) -> None:
+    def __init__(
+        self, *, load_s: float, latency_s: float, real_time_factor: float, memory_bytes: int
+    ) -> None:
         self._latency_s = latency_s
         self._real_time_factor = real_time_factor
+        # Ones and not zeros: pages of zeros are lent by the system, and take nothing.
+        self._ballast = np.ones(memory_bytes, np.uint8)
         time.sleep(load_s)
 
     def decode(self, audio: npt.NDArray[np.float32], options: DecodeOptions) -> Hypothesis:
-        """Say the length and checksum of `audio`; empty text for no samples."""
+        """Say the length and checksum of `audio`; empty text for no samples.
+
+        Raises:
+            DecodeCancelled: `options.keep_going()` returned False during the wait.
+        """
         duration_s = audio.size / SAMPLE_RATE
         pause_s = self._latency_s + self._real_time_factor * duration_s
         if pause_s:  # asking for no sleep at all still costs a timer's slack
-            time.sleep(pause_s)
+            _wait(pause_s, options)
         if not audio.size:
             return Hypothesis(text="", language=options.language)
         integers = np.clip(np.rint(audio * 32768.0), -32768, 32767).astype("<i2")
@@ -40,6 +50,14 @@ class EchoModel(Model):
             language=options.language,
             confidence=1.0,
         )
+
+
+def _wait(pause_s: float, options: DecodeOptions) -> None:
+    end = time.monotonic() + pause_s
+    while (left_s := end - time.monotonic()) > 0:
+        time.sleep(min(LONGEST_SLEEP_S, left_s))
+        if not options.keep_going():
+            raise DecodeCancelled("Nobody wanted this decode any more.")
 
 
 def _spread(spoken: tuple[str, ...], duration_s: float) -> tuple[Word, ...]:

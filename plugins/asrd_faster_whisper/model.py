@@ -1,5 +1,6 @@
 """A loaded CTranslate2 Whisper. Runs in a worker process, from one thread."""
 
+import difflib
 import math
 import os
 from pathlib import Path
@@ -9,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper import WhisperModel
 
-from asrd import DecodeOptions, Hypothesis, Model, ProviderError, Word
+from asrd import DecodeOptions, Hypothesis, Model, ProviderError, RequestUnsupported, Word
+from asrd_faster_whisper.watched import WatchedWhisper
 
 _PREFERRED = {"cpu": ("int8", "float32"), "cuda": ("float16", "int8_float16", "float32")}
 _MOST_THREADS = 4
 _FALLBACK = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_SEED = 0
 
 
 class FasterWhisperModel(Model):
@@ -31,15 +34,21 @@ class FasterWhisperModel(Model):
         device_index: int,
         compute_type: str,
         cpu_threads: int,
+        num_workers: int,
         beam_size: int,
         has_temperature_fallback: bool,
         hotwords: str,
+        advice: str,
     ) -> None:
+        """Load the model; `advice` is a sentence for the case that its files are damaged."""
         device = _choose_device(device, device_index)
         compute_type = _choose_compute_type(compute_type, device, device_index)
         self._beam_size = beam_size
         self._temperatures = _FALLBACK if has_temperature_fallback else _FALLBACK[:1]
         self._hotwords = hotwords or None
+        # Only the fallback draws at random, from generators that CTranslate2 seeds once, as its
+        # threads start: what a worker reads depends on what it read before, and on nothing else.
+        ctranslate2.set_random_seed(_SEED)
         try:
             self._engine = WhisperModel(
                 str(folder),
@@ -47,11 +56,14 @@ class FasterWhisperModel(Model):
                 device_index=device_index,
                 compute_type=compute_type,
                 cpu_threads=cpu_threads or min(_MOST_THREADS, _usable_cores()),
+                num_workers=num_workers,
                 local_files_only=True,
             )
         except Exception as error:  # the engine raises whatever its parts raise
-            raise ProviderError(f"faster-whisper cannot load {folder}: {error}.") from error
-        self._is_multilingual: bool = self._engine.model.is_multilingual
+            raise ProviderError(_explain(error, folder, advice)) from error
+        self._watched = WatchedWhisper(self._engine.model)
+        self._engine.model = self._watched
+        self._is_multilingual: bool = self._watched.is_multilingual
 
     def decode(self, audio: npt.NDArray[np.float32], options: DecodeOptions) -> Hypothesis:
         """Read one window.
@@ -59,10 +71,19 @@ class FasterWhisperModel(Model):
         An English-only model reads English whatever language or task is asked for.
 
         Raises:
-            ProviderError: the language is none that Whisper knows.
+            RequestUnsupported: the language is none that Whisper knows.
+            DecodeCancelled: nobody wants the text any more.
+            ProviderError: the engine failed.
         """
         if not audio.size:
             return Hypothesis(text="")
+        try:
+            with self._watched.asking(options.keep_going):
+                return self._read(audio, options)
+        except (RuntimeError, MemoryError) as error:
+            raise ProviderError(f"faster-whisper failed: {error}.") from error
+
+    def _read(self, audio: npt.NDArray[np.float32], options: DecodeOptions) -> Hypothesis:
         segments, info = self._engine.transcribe(
             audio,
             language=self._language(options.language),
@@ -107,8 +128,19 @@ class FasterWhisperModel(Model):
             return None
         code = asked.replace("_", "-").split("-")[0].lower()
         if code not in self._engine.supported_languages:
-            raise ProviderError(f"Whisper knows no language '{asked}'; give a code such as 'en'.")
+            close = difflib.get_close_matches(code, self._engine.supported_languages, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else "give a code such as 'en'."
+            raise RequestUnsupported(f"Whisper knows no language '{asked}'; {hint}")
         return code
+
+
+def _explain(error: Exception, folder: Path, advice: str) -> str:
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return (
+            f"There is too little memory to load {folder} ({error}); choose a smaller model, or "
+            f"the compute type int8."
+        )
+    return f"faster-whisper cannot load {folder}: {error}. {advice}"
 
 
 def _usable_cores() -> int:

@@ -1,4 +1,4 @@
-"""Where Moonshine's models lie on disk. Looks at names alone; imports nothing of the engine."""
+"""Where Moonshine's models lie on disk, and which files make one. Imports nothing of the engine."""
 
 import importlib.util
 import os
@@ -41,6 +41,9 @@ _STREAMING_FILES = (
     "streaming_config.json",
     "tokenizer.bin",
 )
+_FEWEST_TOKENS = 256 + 3
+"""The bytes, and the three marks before them."""
+
 _NAME = re.compile(rf"({'|'.join(sorted(ARCHITECTURES, key=len, reverse=True))})-([a-z]{{2}})\b")
 
 
@@ -48,13 +51,18 @@ _NAME = re.compile(rf"({'|'.join(sorted(ARCHITECTURES, key=len, reverse=True))})
 class ModelFiles:
     """A model's folder, and what its name tells of it."""
 
+    name: str
+    """The model's one right name: of a path, the absolute path."""
     folder: Path
     architecture: Architecture | None
     language: str
     missing: tuple[str, ...]
     """Files that the library needs and the folder lacks."""
+    size_bytes: int
+    """What the needed files that are here take."""
     download: tuple[str, int] | None
-    """Language and architecture number for the library's downloader; None for a path."""
+    """Language and architecture number for the library's downloader; None for what it does not
+    fetch: a path, and the model in the wheel."""
 
     @property
     def max_tokens_per_second(self) -> float:
@@ -72,20 +80,46 @@ def package_folder() -> Path | None:
 def locate(model: str) -> ModelFiles | None:
     """Find `model` by path or by a catalogue name; None where it is neither."""
     if os.sep in model or model.startswith("~"):
-        folder = Path(model).expanduser()
-        return _describe(folder, f"{folder.parent.name} {folder.name}", download=None)
+        # Links stay: their names are those that the user knows, and tell what the model is.
+        folder = Path(os.path.abspath(Path(model).expanduser()))  # noqa: PTH100
+        read_from = f"{folder.parent.name} {folder.name}"
+        return _describe(str(folder), folder, read_from=read_from, download=None)
     if model not in CATALOGUE:
         return None
     package = package_folder()
     embedded = package / "assets" / model if package else None
     if embedded is not None and embedded.is_dir():
-        return _describe(embedded, model, download=None)
+        return _describe(model, embedded, read_from=model, download=None)
     architecture, language = _read_name(model)
     number = ARCHITECTURES.index(architecture) if architecture else 0
     folder = _cache_folder() / "download.moonshine.ai" / "model" / model / "quantized"
     # The library's downloader puts streaming models one level higher than the others.
     folder = folder if "streaming" in model else folder / model
-    return _describe(folder, model, download=(language, number))
+    return _describe(model, folder, read_from=model, download=(language, number))
+
+
+def is_whole_tokenizer(path: Path) -> bool:
+    """Whether the file is a list of tokens up to its end.
+
+    The library loads some that are not, and fails at the first word then.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    content = path.read_bytes()
+    position = tokens = 0
+    try:
+        while position < len(content):
+            length = content[position]
+            position += 1
+            if length >= 128:  # seven bits, and the higher ones in a second byte
+                length += 128 * (content[position] - 1)
+                position += 1
+            position += length
+            tokens += 1
+    except IndexError:
+        return False
+    return position == len(content) and tokens >= _FEWEST_TOKENS
 
 
 def _cache_folder() -> Path:
@@ -104,16 +138,21 @@ def _read_name(name: str) -> tuple[Architecture | None, str]:
     return architecture, found[2]
 
 
-def _describe(folder: Path, name: str, *, download: tuple[str, int] | None) -> ModelFiles:
-    architecture, language = _read_name(name)
+def _describe(
+    name: str, folder: Path, *, read_from: str, download: tuple[str, int] | None
+) -> ModelFiles:
+    architecture, language = _read_name(read_from)
     is_streaming = (
         "streaming" in (architecture or "") or (folder / "streaming_config.json").exists()
     )
     needed = _STREAMING_FILES if is_streaming else _WHOLE_FILES
+    present = [folder / file for file in needed if (folder / file).is_file()]
     return ModelFiles(
+        name=name,
         folder=folder,
         architecture=architecture,
         language=language,
-        missing=tuple(file for file in needed if not (folder / file).is_file()),
+        missing=tuple(file for file in needed if folder / file not in present),
+        size_bytes=sum(path.stat().st_size for path in present),
         download=download,
     )

@@ -44,6 +44,7 @@ class MoonshineModel(Model):
         language: str,
         single_thread: bool,
         max_tokens_per_second: float,
+        remedy: str,
     ) -> None:
         # Read once, when ONNX Runtime makes its first session. Not setdefault: the setting decides.
         if single_thread:
@@ -70,13 +71,18 @@ class MoonshineModel(Model):
             HEADER_VERSION,
         )
         if self._handle < 0:
-            raise ProviderError(
+            problem = (
                 f"Moonshine cannot load {model_folder} as '{architecture}'; "
                 "a file is damaged or of another model."
             )
+            raise ProviderError(f"{problem} {remedy}".strip())
 
     def decode(self, audio: npt.NDArray[np.float32], options: DecodeOptions) -> Hypothesis:
-        """Read one window; the model's language counts, whatever `options` says."""
+        """Read one window; the model's language counts, whatever `options` says.
+
+        The library cannot be stopped in between. It need not be: `tiny-en` takes less than a
+        second for the longest window.
+        """
         if audio.size < SHORTEST_SAMPLES:
             return Hypothesis(text="", language=self._language)
         samples = np.ascontiguousarray(audio, dtype=np.float32)

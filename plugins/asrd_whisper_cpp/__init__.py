@@ -2,27 +2,36 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Annotated, ClassVar
 
 from asrd import (
+    Machine,
     Model,
     ModelStatus,
     ModelUnavailable,
     Provider,
+    ProviderError,
     Register,
+    ReportPull,
     Setting,
+    Suggestion,
     hookimpl,
     read_settings,
 )
-from asrd_whisper_cpp.files import is_downloadable, locate
+from asrd_whisper_cpp.files import NAMES, REPOSITORY, ModelFile, file_name, locate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhisperCppSettings:
-    """What a user may set for this provider."""
+    """What a user may set for this provider.
+
+    What the library was built with decides the rest: Metal on Apple Silicon, CUDA or Vulkan in
+    builds of one's own. With Core ML built in, the encoder beside the model's file
+    (`ggml-base-encoder.mlmodelc`) is taken by itself; nothing selects it at run time.
+    """
 
     threads: Annotated[int, (0, 256)] = 0
     """0 takes the cores this process may use but one, at most 4."""
@@ -31,6 +40,8 @@ class WhisperCppSettings:
     """Use a GPU where the installed library was built for one."""
 
     gpu_device: Annotated[int, (0, 63)] = 0
+    """Which of several GPUs."""
+
     flash_attention: bool = True
 
     beam_size: Annotated[int, (1, 8)] = 1
@@ -40,26 +51,86 @@ class WhisperCppSettings:
     """Read a window again, less greedily, when the text repeats itself or is unlikely."""
 
 
+# On one thread `base` takes 3 s for a window of any length, and `tiny` 1.1 s. Memory is the
+# worker's, once it has read a window; that of `small` is the engine's own figure. Quality: 100
+# less the word error rate that is published for English.
+_TINY_BYTES, _BASE_BYTES, _SMALL_BYTES = 220_000_000, 330_000_000, 850_000_000
+_TINY_CORES, _BASE_CORES = 2, 4
+_CPU = (
+    (
+        _BASE_CORES,
+        Suggestion(
+            model="base",
+            settings={},
+            memory_bytes=_BASE_BYTES,
+            quality=88.5,
+            reason="keeps up on the CPU with four cores or more",
+        ),
+    ),
+    (
+        _TINY_CORES,
+        Suggestion(
+            model="tiny",
+            settings={},
+            memory_bytes=_TINY_BYTES,
+            quality=86.0,
+            reason="keeps up on the CPU with two cores or more",
+        ),
+    ),
+)
+_METAL = (
+    Suggestion(
+        model="small",
+        settings={},
+        memory_bytes=_SMALL_BYTES,
+        quality=90.5,
+        reason="runs on the Mac's GPU through Metal",
+    ),
+    Suggestion(
+        model="base",
+        settings={},
+        memory_bytes=_BASE_BYTES,
+        quality=88.5,
+        reason="runs on the Mac's GPU through Metal, in little memory",
+    ),
+)
+_ROOM = 2
+"""As much memory is to be free as the model takes, and as much again."""
+
+
 class WhisperCppProvider(Provider):
-    """Finds ggml models in pywhispercpp's folder or at a path."""
+    """Finds ggml models in the Hugging Face cache, in pywhispercpp's folder, or at a path."""
 
     name: ClassVar[str] = "whisper_cpp"
     summary: ClassVar[str] = "Whisper on whisper.cpp: one file per model, CPU and Metal"
     default_model: ClassVar[str] = "base"
 
     def status(self, model: str) -> ModelStatus:
-        """Look for the model's file."""
-        python = shlex.quote(sys.executable)
-        problem = remedy = ""
+        """Look for the model's file, and at its first bytes."""
+        found = locate(model)
         if find_spec("pywhispercpp") is None:
-            problem = "The package pywhispercpp is not installed."
-            remedy = f"{python} -m pip install 'pywhispercpp>=1.5,<2'"
-        elif not (path := locate(model)).is_file():
-            problem = f"There is no file {path}."
-            if is_downloadable(model):
-                fetch = f"from pywhispercpp.utils import download_model; download_model('{model}')"
-                remedy = f'{python} -c "{fetch}"'
-        return ModelStatus(model=model, is_present=not problem, problem=problem, remedy=remedy)
+            python = shlex.quote(sys.executable)
+            return ModelStatus(
+                model=found.name,
+                is_present=False,
+                problem="The package pywhispercpp is not installed.",
+                remedy=f"{python} -m pip install 'pywhispercpp>=1.5,<2'",
+            )
+        return ModelStatus(
+            model=found.name,
+            is_present=not found.problem,
+            problem=found.problem,
+            remedy=_remedy(found) if found.problem else "",
+            size_bytes=found.size_bytes,
+        )
+
+    def models(self) -> Iterator[ModelStatus]:
+        """All models that the hub has, smallest first."""
+        return map(self.status, NAMES)
+
+    def check_settings(self, settings: Mapping[str, Setting]) -> None:
+        """See whether every setting is known and in its bounds."""
+        read_settings(WhisperCppSettings, settings, provider=self.name)
 
     def load(self, model: str, settings: Mapping[str, Setting]) -> Model:
         """Load the model into this process."""
@@ -67,10 +138,14 @@ class WhisperCppProvider(Provider):
         status = self.status(model)
         if not status.is_present:
             raise ModelUnavailable(f"{status.problem} {status.remedy}".strip())
+        found = locate(model)
+        from asrd_whisper_cpp.ggml import is_whole
         from asrd_whisper_cpp.model import WhisperCppModel
 
+        if not is_whole(found.path):
+            raise ProviderError(f"The file {found.path} is cut off. {_remedy(found)}".strip())
         return WhisperCppModel(
-            path=locate(model),
+            path=found.path,
             threads=chosen.threads,
             use_gpu=chosen.use_gpu,
             gpu_device=chosen.gpu_device,
@@ -78,6 +153,30 @@ class WhisperCppProvider(Provider):
             beam_size=chosen.beam_size,
             has_temperature_fallback=chosen.temperature_fallback,
         )
+
+    def pull(self, model: str, report: ReportPull) -> None:
+        """Fetch the model's file into the Hugging Face cache, unless a whole one is here."""
+        from asrd.providers.downloads import fetch_from_hub
+        from asrd_whisper_cpp.ggml import is_whole
+
+        found = locate(model)
+        if not found.problem and is_whole(found.path):
+            report(found.size_bytes, found.size_bytes)
+        elif found.is_downloadable:
+            fetch_from_hub(REPOSITORY, [file_name(found.name)], report)
+        else:
+            raise ProviderError(found.problem or f"The file {found.path} is cut off.")
+
+    def suggest(self, machine: Machine) -> Iterator[Suggestion]:
+        """Suggest what keeps up, the best first: by Metal on Apple Silicon, elsewhere by cores."""
+        by_cores = [made for cores, made in _CPU if machine.cores >= cores]
+        for suggestion in _METAL if machine.is_apple_silicon else by_cores:
+            if machine.available_bytes >= _ROOM * suggestion.memory_bytes:
+                yield suggestion
+
+
+def _remedy(found: ModelFile) -> str:
+    return f"asrd models pull whisper_cpp/{found.name}" if found.is_downloadable else ""
 
 
 @hookimpl

@@ -3,12 +3,19 @@
 This calls the binding under pywhispercpp's `Model` class. That class keeps one set of parameters
 for its life, so what one call sets, the next one inherits; it drops the engine's return code, so
 a failed decode looks like silence; and importing it brings `requests`.
+
+The engine gives up the interpreter's lock while it computes. It asks whether to go on before each
+run of the encoder and after each run of the encoder or decoder, always from the calling thread,
+whatever number of threads computes. So a decode is heard of once per token, and not at all while
+the encoder runs, which is most of the time on a CPU.
 """
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +23,15 @@ import _pywhispercpp as whisper  # type: ignore[import-not-found]  # a bare exte
 import numpy as np
 import numpy.typing as npt
 
-from asrd import DecodeOptions, Hypothesis, Model, ProviderError, Word
+from asrd import (
+    DecodeCancelled,
+    DecodeOptions,
+    Hypothesis,
+    Model,
+    ProviderError,
+    RequestUnsupported,
+    Word,
+)
 
 SHORTEST_SAMPLES = 1_600
 """Up to 0.1 s the engine refuses; and given nothing at all, it repeats its last result."""
@@ -51,26 +66,16 @@ class WhisperCppModel(Model):
         wanted.gpu_device = gpu_device
         wanted.flash_attn = flash_attention
         self._context: Any = None
-        errors: list[str] = []
-
-        def log(level: int, line: str) -> None:
-            # A file cut off before its first tensor is only worth a warning to the engine.
-            if level == _LOG_LEVEL_ERROR or "no tensors loaded" in line:
-                errors.append(line.strip())
-
-        # The log is listened to while loading alone: one left in place at the interpreter's end
-        # aborts the process.
-        whisper.whisper_log_set(log)
-        try:
-            self._context = whisper.whisper_init_from_file_with_params(str(path), wanted)
-        finally:
-            whisper.whisper_log_set(None)
+        with _listen_to_engine() as errors:
+            try:
+                self._context = whisper.whisper_init_from_file_with_params(str(path), wanted)
+            except (MemoryError, RuntimeError, ValueError) as error:  # C++'s, by the binding
+                raise ProviderError(f"whisper.cpp cannot load {path}: {error!r}.") from error
         # A failed load hands back an object around a null pointer; its first use would be a
         # segmentation fault. Only the log tells them apart.
         if errors:
             self.close()
-            reason = "; ".join(filter(None, errors))
-            raise ProviderError(f"whisper.cpp cannot load {path}: {reason}.")
+            raise ProviderError(f"whisper.cpp cannot load {path}: {'; '.join(errors)}.")
         self._is_multilingual = bool(whisper.whisper_is_multilingual(self._context))
 
     def decode(self, audio: npt.NDArray[np.float32], options: DecodeOptions) -> Hypothesis:
@@ -79,15 +84,28 @@ class WhisperCppModel(Model):
         An English-only model reads English whatever language or task is asked for.
 
         Raises:
-            ProviderError: the language is none that Whisper knows, or the engine failed.
+            RequestUnsupported: the language is none that Whisper knows.
+            DecodeCancelled: `options.keep_going()` returned False.
+            ProviderError: the engine failed, or ran out of memory.
         """
         if audio.size <= SHORTEST_SAMPLES:
             return Hypothesis(text="")
-        parameters = self._parameters(options)
+        with _listen_to_engine():  # it calls "auto" an unknown language, and obeys
+            parameters = self._parameters(options)
+        inquiry = _Inquiry(options.keep_going)
+        whisper.assign_encoder_begin_callback(parameters, inquiry.begin_encoder)
+        whisper.assign_abort_callback(parameters, inquiry.is_to_stop)
         samples = np.ascontiguousarray(audio, dtype=np.float32)
-        code: int = whisper.whisper_full(self._context, parameters, samples, samples.size)
+        with _listen_to_engine() as errors:
+            try:
+                code: int = whisper.whisper_full(self._context, parameters, samples, samples.size)
+            except MemoryError as error:
+                raise ProviderError("whisper.cpp ran out of memory on this window.") from error
+        if inquiry.has_stopped:
+            raise DecodeCancelled("Nobody wanted this decode any more.")
         if code != 0:
-            raise ProviderError(f"whisper.cpp cannot decode this window: code {code}.")
+            reason = "; ".join([f"code {code}", *errors])
+            raise ProviderError(f"whisper.cpp cannot decode this window: {reason}.")
         language: str = whisper.whisper_lang_str(whisper.whisper_full_lang_id(self._context))
         tokens = list(self._tokens())
         text = b"".join(token.text for token in tokens).decode("utf-8", "replace").strip()
@@ -135,7 +153,10 @@ class WhisperCppModel(Model):
             return "auto"
         code = asked.replace("_", "-").split("-")[0].lower()
         if whisper.whisper_lang_id(code) < 0:
-            raise ProviderError(f"Whisper knows no language '{asked}'; give a code such as 'en'.")
+            known = [whisper.whisper_lang_str(i) for i in range(whisper.whisper_lang_max_id() + 1)]
+            close = get_close_matches(code, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else "give a code such as 'en'."
+            raise RequestUnsupported(f"Whisper knows no language '{asked}'; {hint}")
         return code
 
     def _tokens(self) -> "Iterator[_Token]":
@@ -151,6 +172,42 @@ class WhisperCppModel(Model):
                         end=token.t1 / _TICKS_PER_S,
                         probability=token.p,
                     )
+
+
+class _Inquiry:
+    """Passes the engine's questions on, and keeps in mind that the answer was no."""
+
+    def __init__(self, keep_going: Callable[[], bool]) -> None:
+        self._keep_going = keep_going
+        self.has_stopped = False
+
+    def is_to_stop(self) -> bool:
+        self.has_stopped = self.has_stopped or not self._keep_going()
+        return self.has_stopped
+
+    def begin_encoder(self, _: Any) -> bool:
+        return not self.is_to_stop()
+
+
+@contextmanager
+def _listen_to_engine() -> Iterator[list[str]]:
+    """Gather the errors that the engine logs, and let nothing of its log reach stderr.
+
+    It is listened to during calls alone: a listener left in place at the interpreter's end aborts
+    the process.
+    """
+    errors: list[str] = []
+
+    def log(level: int, line: str) -> None:
+        # A file cut off before its first tensor is only worth a warning to the engine.
+        if (level == _LOG_LEVEL_ERROR or "no tensors loaded" in line) and line.strip():
+            errors.append(line.strip())
+
+    whisper.whisper_log_set(log)
+    try:
+        yield errors
+    finally:
+        whisper.whisper_log_set(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,13 @@
 """`echo`: text that follows from the audio alone."""
 
+import threading
 import time
 
 import numpy as np
+import psutil
 import pytest
 
-from asrd import DecodeOptions
+from asrd import DecodeCancelled, DecodeOptions
 from asrd_echo import EchoProvider
 from support.audio import Samples
 
@@ -47,9 +49,69 @@ def test_words_come_when_asked_for_and_fill_the_window_evenly() -> None:
     assert " ".join(word.word for word in hypothesis.words) == hypothesis.text
 
 
-def test_latency_and_real_time_factor_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
+class StillClock:
+    """Time that passes in sleep alone."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+        self.slept: list[float] = []
+
+    def sleep(self, duration_s: float) -> None:
+        self.slept.append(duration_s)
+        self.now_s += duration_s
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    clock = StillClock()
+    monkeypatch.setattr("asrd_echo.model.time", clock)
+    return clock
+
+
+def test_latency_and_real_time_factor_add_up(clock: StillClock) -> None:
     settings = {"latency_ms": 250, "real_time_factor": 0.1, "load_ms": 500}
     EchoProvider().load("echo", settings).decode(noise(80_000), OPTIONS)
-    assert slept == pytest.approx([0.5, 0.25 + 0.5])
+    load_s, *waits = clock.slept
+    assert load_s == 0.5
+    assert sum(waits) == pytest.approx(0.25 + 0.5)
+
+
+def test_it_asks_while_it_waits_whether_to_go_on(clock: StillClock) -> None:
+    model = EchoProvider().load("echo", {"latency_ms": 60_000})
+    asked_at: list[float] = []
+
+    def keep_going() -> bool:
+        asked_at.append(clock.now_s)
+        return len(asked_at) < 20
+
+    with pytest.raises(DecodeCancelled):
+        model.decode(noise(1_600), DecodeOptions(keep_going=keep_going))
+    assert len(asked_at) == 20
+    assert np.diff(asked_at).max() <= 0.05 + 1e-9
+
+
+def test_a_cancelled_decode_ends_soon_and_the_next_one_is_whole() -> None:
+    """In real time, and cancelled by somebody else."""
+    model = EchoProvider().load("echo", {"latency_ms": 600_000})
+    wanted = threading.Event()
+    timer = threading.Timer(0.2, wanted.set)
+    timer.start()
+    start = time.monotonic()
+    with pytest.raises(DecodeCancelled):
+        model.decode(noise(1_600), DecodeOptions(keep_going=lambda: not wanted.is_set()))
+    assert time.monotonic() - start < 10
+    timer.join()
+    text = EchoProvider().load("echo", {"latency_ms": 1}).decode(noise(1_600), OPTIONS).text
+    assert text.startswith("echo 0.100s ")
+
+
+def test_memory_that_it_is_told_to_take_is_really_taken() -> None:
+    process = psutil.Process()
+    before = process.memory_info().rss
+    model = EchoProvider().load("echo", {"memory_mb": 200})
+    assert process.memory_info().rss - before > 190_000_000
+    del model
+    assert process.memory_info().rss - before < 100_000_000

@@ -66,6 +66,17 @@ def test_the_table_lists_every_setting_and_default_model(plugin: str, settings: 
     assert re.findall(r"`(\w+)`", listed) == [field.name for field in fields]
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [asrd.Provider, asrd.Model, asrd.ModelStatus, asrd.RequestUnsupported, asrd.DecodeCancelled],
+)
+def test_it_speaks_of_every_part_of_the_api(kind: type) -> None:
+    own = [name for name in vars(kind) if not name.startswith("_")]
+    parts = own if kind in (asrd.Provider, asrd.Model) else [kind.__name__]
+    missing = [part for part in parts if not re.search(rf"`[^`\n]*\b{part}\b[^`\n]*`", README)]
+    assert missing == []
+
+
 def test_every_name_of_the_api_that_it_uses_exists() -> None:
     names = {
         name.strip()

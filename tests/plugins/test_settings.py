@@ -46,7 +46,12 @@ def test_what_is_given_is_taken_and_a_whole_number_serves_as_a_float() -> None:
         (
             "device",
             "tpu",
-            "The sample setting 'device' must be one of cpu, cuda, not 'tpu'.",
+            "The sample setting 'device' must be one of cpu, cuda (did you mean 'cpu'?), not 'tpu'.",
+        ),
+        (
+            "device",
+            "opencl-on-a-stick",
+            "The sample setting 'device' must be one of cpu, cuda, not 'opencl-on-a-stick'.",
         ),
         ("threads", "2", "The sample setting 'threads' must be a whole number, not '2'."),
         ("threads", True, "The sample setting 'threads' must be a whole number, not True."),

@@ -45,7 +45,9 @@ def _check(hint: Any, value: Setting) -> tuple[str, Setting]:
     """Return what the value must be (empty when it is that), and the value in the field's type."""
     if get_origin(hint) is Literal:
         options = get_args(hint)
-        return ("" if value in options else f"one of {', '.join(options)}"), value
+        near = difflib.get_close_matches(str(value), options, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return ("" if value in options else f"one of {', '.join(options)}{hint}"), value
     bounds: tuple[float, float] | None = None
     if get_origin(hint) is Annotated:
         hint, bounds = get_args(hint)
