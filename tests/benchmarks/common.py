@@ -68,8 +68,8 @@ class WireClient:
 
 
 @contextmanager
-def daemon(*arguments: str) -> Iterator[Path]:
-    """A daemon on a socket of its own, ready to work; yields the socket's path."""
+def daemon(*arguments: str, is_loaded: bool = True) -> Iterator[Path]:
+    """A daemon on a socket of its own, its model loaded or not; yields the socket's path."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "asrd.sock"
         process = subprocess.Popen(
@@ -81,8 +81,9 @@ def daemon(*arguments: str) -> Iterator[Path]:
                 if process.poll() is not None:
                     raise RuntimeError(f"the daemon ended with exit code {process.returncode}")
                 time.sleep(0.005)
-            client.send(wire.Load())
-            client.wait_for(wire.Health)
+            if is_loaded:
+                client.send(wire.Load())
+                client.wait_for(wire.Health)
             client.close()
             yield path
         finally:

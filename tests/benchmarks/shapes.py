@@ -47,6 +47,25 @@ def make_model(size: str, folder: Path) -> Path:
     return target
 
 
+def make_ggml(size: str, folder: Path) -> Path:
+    """Write a whisper.cpp file with the same model; returns the file."""
+    target = folder / f"ggml-{size}.bin"
+    if not target.is_file():
+        expand.write_ggml(_with_biases(_weights(SHAPES[size])), target)
+    return target
+
+
+def _with_biases(weights: dict[str, Array]) -> dict[str, Array]:
+    """The same model with the biases, all zero, that whisper.cpp expects to find written out."""
+    biased = (".query.weight", ".value.weight", ".out.weight", ".mlp.0.weight", ".mlp.2.weight")
+    biases = {
+        name.removesuffix("weight") + "bias": np.zeros(weight.shape[0], np.float32)
+        for name, weight in weights.items()
+        if name.endswith(biased)
+    }
+    return weights | biases
+
+
 def _weights(shape: Shape) -> dict[str, Array]:
     random = np.random.default_rng(0)
     width = shape.width

@@ -61,7 +61,6 @@ def transcribe(
 
     from asrd.cli.reach import wanted_daemon
     from asrd.cli.transcription import transcribe_files
-    from asrd.config import Config
 
     if endpointing_ms is None:
         is_subtitle = format_ in (Format.SRT, Format.VTT)
@@ -71,7 +70,7 @@ def transcribe(
     wanted = wanted_daemon(socket, provider, model, option or [])
     code = asyncio.run(
         transcribe_files(
-            files or [_sample_of(provider or Config().provider)],
+            files or [_sample_of(provider)],
             {
                 "source": "file",
                 "delivery": "lossless",
@@ -91,9 +90,13 @@ def transcribe(
     raise typer.Exit(code)
 
 
-def _sample_of(engine: str) -> Path:
+def _sample_of(provider: str | None) -> Path:
+    """The recording that the engine ships; where the daemon is to choose one, the default's."""
+    from asrd.config import Config
+    from asrd.providers.catalogue import AUTO
     from asrd.providers.registry import discover
 
+    engine = Config().provider if provider in (None, AUTO) else str(provider)
     recording = discover().get(engine).provider.sample()
     if recording is None:
         raise CommandError(f"{engine} ships no recording", Exit.NO_INPUT, "name a file of your own")

@@ -8,6 +8,8 @@ loaded. It is false from the moment a worker's death is seen until its successor
 import asyncio
 import os
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 
 from asrd.errors import AsrdError
 from asrd.providers import processes
@@ -41,11 +43,15 @@ class Checkup:
         """How the daemon is.
 
         `deep` has every loaded model, and those that ought to be loaded, read half a second of
-        silence first; what fails at it counts as an error of the model.
+        silence first; what fails at it counts as an error of the model, and is told.
         """
+        failures: dict[ModelKey, str] = {}
         if deep:
-            await asyncio.gather(*(self._try(key) for key in self._to_try()))
-        providers = {name: self._provider(name) for name in self._hub.pool.catalogue.names}
+            keys = self._to_try()
+            found = await asyncio.gather(*(self._try(key) for key in keys))
+            failures = dict(zip(keys, found, strict=True))
+        names = self._hub.pool.catalogue.names
+        providers = {name: self._provider(name, failures) for name in names}
         voice = self._model("silero", self._hub.voice.resident, streams=0)
         is_ready = self._is_ready()
         return Health(
@@ -74,16 +80,22 @@ class Checkup:
     def _can_serve(self, provider: str) -> bool:
         """Whether the provider is up, or only waits for somebody to need it."""
         pool = self._hub.pool
-        loaded = [key for key in pool.residents if key.provider == provider]
-        if loaded:
-            return any(pool.is_up(key) for key in loaded)
+        residents = {key: one for key, one in pool.residents.items() if key.provider == provider}
+        if any(pool.is_up(key) for key in residents):
+            return True
         if pool.breaker(provider).state is not BreakerState.CLOSED:
             return False
-        try:
-            pool.catalogue.key(provider, None)
-        except AsrdError:
+        if any(one.state.is_coming_up for one in residents.values()):
             return False
-        return True
+        return any(key not in residents for key in self._own_models(provider))
+
+    def _own_models(self, provider: str) -> list[ModelKey]:
+        """The models that the provider ought to have, as far as they are here."""
+        found = []
+        for model in self._hub.config.of(provider).models or (None,):
+            with suppress(AsrdError):
+                found.append(self._hub.pool.catalogue.key(provider, model))
+        return found
 
     def _state(self, providers: dict[str, ProviderHealth], *, is_ready: bool) -> HealthState:
         if is_ready:
@@ -92,21 +104,25 @@ class Checkup:
         if any(served.level for served in self._hub.all_streams):
             return "degraded"  # what is required is not there, and something else reads
         asked = [self._hub.voice.resident.state.value]
-        asked += [providers[name].state for name in self._required if name in providers]
-        if len(asked) == 1:
-            return "unavailable"  # the plugin itself is broken
+        for name in self._required:  # one that is not among them has a broken plugin
+            asked.append(providers[name].state if name in providers else "unavailable")
         return next(state.value for state in _WORST_FIRST if state.value in asked)
 
     # ── one provider ──────────────────────────────────────────────────────────────────────────
 
-    def _provider(self, name: str) -> ProviderHealth:
+    def _provider(self, name: str, failures: Mapping[ModelKey, str]) -> ProviderHealth:
         hub = self._hub
         entry = hub.registry.registered[name]
         default_model = hub.pool.catalogue.default_model(name)
         breaker = hub.pool.breaker(name)
         residents = {key: one for key, one in hub.pool.residents.items() if key.provider == name}
         models = [
-            self._model(key.model, one, streams=hub.pool.tenancy.streams_on(key))
+            self._model(
+                key.model,
+                one,
+                streams=hub.pool.tenancy.streams_on(key),
+                failure=failures.get(key, ""),
+            )
             for key, one in residents.items()
         ]
         shown = _foremost(models, default_model)
@@ -142,11 +158,14 @@ class Checkup:
             models=models,
         )
 
-    def _model(self, name: str, resident: Resident, *, streams: int) -> ModelHealth:
+    def _model(
+        self, name: str, resident: Resident, *, streams: int, failure: str = ""
+    ) -> ModelHealth:
         last_s, worked_at_s = resident.last_inference_s, resident.worked_at_s
+        is_in_doubt = bool(failure) and resident.state is ModelState.READY
         return ModelHealth(
             model=name,
-            state=resident.state.value,
+            state=ModelState.DEGRADED.value if is_in_doubt else resident.state.value,
             streams=streams,
             last_inference_ms=None if last_s is None else round(last_s * 1000, 3),
             idle_s=None if worked_at_s is None else round(time.monotonic() - worked_at_s, 3),
@@ -157,7 +176,7 @@ class Checkup:
             memory_bytes=resident.memory_bytes,
             gpu_memory_bytes=resident.gpu_bytes,
             pid=resident.pid,
-            problem=resident.problem,
+            problem=resident.problem or failure,
         )
 
     # ── a real inference ──────────────────────────────────────────────────────────────────────
@@ -165,20 +184,27 @@ class Checkup:
     def _to_try(self) -> list[ModelKey]:
         keys = list(self._hub.pool.residents)
         for name in self._required:
-            if all(key.provider != name for key in keys) and self._can_serve(name):
-                keys.append(self._hub.pool.catalogue.key(name, None))
+            if all(key.provider != name for key in keys):
+                keys += self._own_models(name)[:1]
         return keys
 
-    async def _try(self, key: ModelKey) -> None:
+    async def _try(self, key: ModelKey) -> str:
+        """Have the model read something; returns what went wrong."""
         resident = self._hub.pool.resident(key)
+        began_s = time.monotonic()
         try:
             async with asyncio.timeout(DEEP_TIMEOUT_S):
                 await resident.ensure()
                 await resident.call(probe_call, PROBE_S)
-        except AsrdError:
-            pass  # the resident has noted it, and tells
+        except (AsrdError, OSError) as error:
+            return str(error)
         except TimeoutError:
-            resident.complain("the deep check had no answer in time")
+            # One that has done other work meanwhile has proved itself by that.
+            if (resident.worked_at_s or 0.0) < began_s:
+                problem = f"the deep check had no answer within {DEEP_TIMEOUT_S:.0f} s"
+                resident.complain(problem)  # it cannot know itself: its call is under way
+                return problem
+        return ""
 
 
 def _has_failed(resident: Resident) -> bool:

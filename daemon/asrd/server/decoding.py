@@ -90,8 +90,6 @@ class Decoding:
             served = self._served.pop(int(str(turn.ticket.stream)))
             window = None
             with self._containing(served):
-                window = None
-            with self._containing(served):
                 window = served.stream.begin_decode()
             if window is None:  # it wants nothing any more, or failed
                 self._scheduler.abandon(turn)

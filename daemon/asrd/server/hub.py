@@ -179,14 +179,12 @@ class Hub:
             log.exception("stream_failed", **_names(served))
             if served.stream.state is not StreamState.CLOSED:
                 served.stream.cancel("error")
-            self._tell_error(
-                served,
-                ProtocolError(
-                    ErrorCode.INTERNAL,
-                    "the daemon failed on this stream; its log says why",
-                    stream=served.asked.stream,
-                ),
+            error = ProtocolError(
+                ErrorCode.INTERNAL,
+                "the daemon failed on this stream; its log says why",
+                stream=served.asked.stream,
             )
+            self._send(served, error_message(error))
             self.advance(served)
 
     def resolve(self, provider: str | None, model: str | None) -> ModelKey:
@@ -238,27 +236,30 @@ class Hub:
         served.stream.open()
         self.advance(served)
         if served.level:
-            self._tell_moved(served)
+            self._send(served, moved_message(served))
 
     async def _open_later(self, served: ServedStream) -> None:
-        key = served.key
+        key, error = served.key, None
         try:
             await self.ensure(key, served.asked.stream)
-        except ProtocolError as error:
-            if served.stream.state is StreamState.CLOSED:
-                return  # cancelled meanwhile; its number may be another stream's by now
-            self.failover.place(served)
-            if served.key != key:
-                await self._open_later(served)
-                return
-            served.session.forget(served.asked.stream)
-            self._served[served.session].pop(served.asked.stream, None)
-            self._let_go(served)
-            log.warning("stream_refused", problem=error.message, **_names(served))
-            self._tell_error(served, error)
+        except ProtocolError as failure:
+            error = failure
+        if served.stream.state is StreamState.CLOSED:
+            return  # cancelled meanwhile; its number may be another stream's by now
+        self.failover.place(served)  # its model may have failed, or an earlier one come up
+        if served.key != key:
+            await self._open_later(served)
+        elif error is None:
+            self._opened(served)
         else:
-            if served.stream.state is not StreamState.CLOSED:
-                self._opened(served)
+            self._refuse(served, error)
+
+    def _refuse(self, served: ServedStream, error: ProtocolError) -> None:
+        served.session.forget(served.asked.stream)
+        self._served[served.session].pop(served.asked.stream, None)
+        self._let_go(served)
+        log.warning("stream_refused", problem=error.message, **_names(served))
+        self._send(served, error_message(error))
 
     def _move(self, served: ServedStream, level: int) -> None:
         """Have another model of its chain read the stream."""
@@ -271,14 +272,8 @@ class Hub:
         served.key, served.level = key, level
         self.pool.resident(key).begin()
         if served.stream.is_ready:
-            self._tell_moved(served)
+            self._send(served, moved_message(served))
             self.decoding.update(served)
-
-    def _tell_moved(self, served: ServedStream) -> None:
-        owner = self._owners.get(served.session)
-        if owner is not None:
-            owner.send(moved_message(served))
-            owner.moved_on()
 
     def _tell(self, served: ServedStream, told: Iterable[Effect]) -> None:
         owner = self._owners.get(served.session)
@@ -291,10 +286,10 @@ class Hub:
         if owner is not None:
             owner.moved_on()
 
-    def _tell_error(self, served: ServedStream, error: ProtocolError) -> None:
+    def _send(self, served: ServedStream, message: ServerMessage) -> None:
         owner = self._owners.get(served.session)
         if owner is not None:
-            owner.send(error_message(error))
+            owner.send(message)
             owner.moved_on()
 
     def check(self) -> None:

@@ -20,6 +20,7 @@ from asrd.providers import calls
 from asrd.providers.resident import Resident
 from asrd.server.served import Containing, ServedStream
 from asrd.session.listener import Unscored
+from asrd.session.states import StreamState
 
 log = structlog.get_logger()
 
@@ -144,8 +145,9 @@ class VoiceService:
             self._sent = self._sent[:1]
             return
         for served, _ in self._sent:
-            with self._containing(served):
-                raise ProviderError("its audio has ended two workers of voice activity")
+            if served.stream.state is not StreamState.CLOSED:
+                with self._containing(served):
+                    raise ProviderError("its audio has ended two workers of voice activity")
         self._sent = []
 
     def _go_on(self) -> None:

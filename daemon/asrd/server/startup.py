@@ -1,11 +1,11 @@
 """What is settled before and while the daemon starts: its configuration, and its first models."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import structlog
 
-from asrd.config import Config, Loading
+from asrd.config import Config, Loading, ProviderConfig
 from asrd.errors import AsrdError, ProtocolError, ProviderError, StartupError
 from asrd.providers.catalogue import AUTO, Catalogue, ModelKey
 from asrd.providers.inspection import inspect_machine
@@ -50,14 +50,26 @@ def _chosen(config: Config, registry: Registry) -> Config:
         settings=dict(choice.settings),
         reason=choice.reason,
     )
-    own = config.of(choice.provider)
+    own = _overlaid(config.of(choice.provider), config.of(AUTO))
     own = replace(own, settings={**choice.settings, **own.settings})
+    others = {name: other for name, other in config.providers.items() if name != AUTO}
     return replace(
         config,
         provider=choice.provider,
         model=config.model or choice.model,
-        providers={**config.providers, choice.provider: own},
+        providers={**others, choice.provider: own},
     )
+
+
+def _overlaid(own: ProviderConfig, given: ProviderConfig) -> ProviderConfig:
+    """What is said of a provider, under what is said of `auto`."""
+    unsaid = ProviderConfig()
+    said = {
+        each.name: getattr(given, each.name)
+        for each in fields(ProviderConfig)
+        if getattr(given, each.name) != getattr(unsaid, each.name)
+    }
+    return replace(own, **{**said, "settings": {**own.settings, **given.settings}})
 
 
 async def load_first(hub: Hub) -> None:
