@@ -1,6 +1,6 @@
 """The plugin API of asrd, and nothing else. See `plugins/README.md`."""
 
-from asrd.config import Setting
+from asrd.choices import Setting
 from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
 from asrd.machine import Gpu, Machine
 from asrd.providers.settings import read_settings

@@ -7,17 +7,17 @@ never to a number of its own.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
-Setting = str | int | float | bool
+from asrd.choices import Loading, Setting, WarmUp
 
 Count = Annotated[int, Meta(ge=1)]
+CountOrZero = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
-Size = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?\s*(%|[kMGT]?i?B)$")]
+Size = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)? *(%|([kMGT]i?)?B)\Z")]
 """An amount of memory: `2GB`, `1500 MB`, `512MiB`, or a share of what the machine has: `60%`."""
 
 
@@ -25,61 +25,39 @@ Size = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?\s*(%|[kMGT]?i?B)$")]
 class Limits:
     """What a peer may cost."""
 
-    max_frame_bytes: int = 2**20
-    max_chunk_bytes: int = 2**16
-    max_connections: int = 256
-    max_streams: int = 64
+    max_frame_bytes: Count = 2**20
+    max_chunk_bytes: Count = 2**16
+    max_connections: Count = 256
+    max_streams: Count = 64
     """Open streams of one session."""
-    max_utterance_s: float = 30.0
-    credit_window_s: float = 60.0
+    max_utterance_s: Annotated[float, Meta(ge=1, le=30)] = 30.0
+    """No more than 30: what engines take."""
+    credit_window_s: Seconds = 60.0
     """Lossless: audio that may be sent ahead of the commit. More than the longest utterance, so
     that an utterance can always be completed."""
-    live_backlog_s: float = 60.0
+    live_backlog_s: Seconds = 60.0
     """Live: audio held per stream before the oldest is dropped."""
-    outbox_bytes: int = 256 * 1024
-    outbox_messages: int = 1000
-    send_timeout_s: float = 5.0
-    hello_timeout_s: float = 10.0
-    idle_timeout_s: float = 300.0
-    resume_window_s: float = 60.0
-    max_detached_sessions: int = 256
-    kept_segments: int = 1000
+    outbox_bytes: Count = 256 * 1024
+    outbox_messages: Count = 1000
+    send_timeout_s: Seconds = 5.0
+    hello_timeout_s: Seconds = 10.0
+    idle_timeout_s: Seconds = 300.0
+    resume_window_s: Seconds = 60.0
+    max_detached_sessions: CountOrZero = 256
+    kept_segments: CountOrZero = 1000
     """Segments of one stream kept to be sent again after a broken connection."""
-    drain_timeout_s: float = 10.0
+    drain_timeout_s: Seconds = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduling:
     """How decodes are admitted."""
 
-    slots: int = 1
+    slots: Count = 1
     """The global inference lock: local decodes at a time, over all providers."""
-    decodes_per_provider: int = 1
-    partial_interval_s: float = 1.0
+    decodes_per_provider: Count = 1
+    partial_interval_s: Seconds = 1.0
     """New audio that an open utterance must hold before it is read again."""
-
-
-class Loading(StrEnum):
-    """When a provider's models are loaded."""
-
-    EAGER = "eager"
-    """At the start; the daemon counts as started once they are ready."""
-    BACKGROUND = "background"
-    """At the start too, but nothing waits for it, except streams that need the model."""
-    LAZY = "lazy"
-    """When the first stream asks for one."""
-
-
-class WarmUp(StrEnum):
-    """What a model has to read, once it is loaded, before it counts as ready."""
-
-    NONE = "none"
-    MINIMAL = "minimal"
-    """Half a second."""
-    STANDARD = "standard"
-    """0.5, 1 and 4 s."""
-    FULL = "full"
-    """Eight lengths from 0.1 to 30 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,18 +14,23 @@ max_models = 2
 
 import dataclasses
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from asrd.config import Config
+from asrd.choices import Loading, Setting, WarmUp
+from asrd.config import Config, ProviderConfig
 from asrd.errors import StartupError
 
 EX_NOINPUT = 66
 EX_CONFIG = 78
+
+ENUMS: dict[str, type[Enum]] = {"loading": Loading, "warm_up": WarmUp}
+"""The keys whose value is one of a few words."""
 
 
 def read_config(path: Path) -> Config:
@@ -41,13 +46,32 @@ def read_config(path: Path) -> Config:
         raise StartupError(f"cannot read {path}: {error.strerror}", EX_NOINPUT) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StartupError(f"{path} is not TOML: {error}", EX_CONFIG) from None
-    unknown = list(_unknown_keys(given, Config, ""))
-    if unknown:
-        raise StartupError(f"{path}: {'; '.join(unknown)}", EX_CONFIG)
-    try:
-        return msgspec.convert(given, Config)
-    except msgspec.ValidationError as error:
-        raise StartupError(f"{path}: {_in_terms_of_keys(str(error))}", EX_CONFIG) from None
+    problems = list(_unknown_keys(given, Config, "")) or _wrong_value(given)
+    if problems:
+        raise StartupError(f"{path}: {'; '.join(problems)}", EX_CONFIG)
+    return msgspec.convert(given, Config)
+
+
+def _wrong_value(given: Mapping[str, Any]) -> list[str]:
+    """A sentence for the first value that is not what its key takes; none where all are."""
+    for key, value, kind in (*_named_parts(given), ("", given, Config)):
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            return [_in_plain_words(str(error), key)]
+    return []
+
+
+def _named_parts(given: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """What stands under a name of the user's, which msgspec would leave out: key, value, type."""
+    for name, table in _entries(given.get("providers")):
+        for key, value in _entries(table.get("settings") if isinstance(table, dict) else None):
+            yield f"providers.{name}.settings.{key}", value, Setting
+        yield f"providers.{name}", table, ProviderConfig
+
+
+def _entries(table: Any) -> Iterable[tuple[str, Any]]:
+    return table.items() if isinstance(table, dict) else ()
 
 
 def _unknown_keys(given: Mapping[str, Any], kind: type, path: str) -> Iterator[str]:
@@ -69,8 +93,13 @@ def _unknown_keys(given: Mapping[str, Any], kind: type, path: str) -> Iterator[s
                         yield from _unknown_keys(table, get_args(inner)[-1], f"{path}{key}.{name}.")
 
 
-def _in_terms_of_keys(problem: str) -> str:
-    """msgspec's `... - at `$.providers[...].loading`` with the key first."""
+def _in_plain_words(problem: str, part: str) -> str:
+    """msgspec's `... - at `$.loading`` with the key first, below `part`."""
     what, _, where = problem.partition(" - at `")
-    key = where.rstrip("`").removeprefix("$.").removeprefix("$")
+    key = f"{part}{where.rstrip('`').removeprefix('$')}".removeprefix(".")
+    if "matching regex" in what:
+        what = "expected an amount of memory, such as '2GB', '512MiB' or '60%'"
+    elif what.startswith("Invalid enum value"):
+        choices = [each.value for each in ENUMS[key.rpartition(".")[2]]]
+        what += f"; there are {', '.join(choices)}"
     return f"{key}: {what[:1].lower()}{what[1:]}" if key else what

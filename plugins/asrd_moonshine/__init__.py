@@ -56,9 +56,9 @@ _TINY_EN = Suggestion(
     settings={},
     memory_bytes=210_000_000,
     quality=87.3,
-    reason="English only; one core is plenty",
+    reason="English only; a quarter of a core is enough",
 )
-_FEWEST_CORES = 1
+_FEWEST_CORES = 0.25
 _ROOM = 2
 
 
@@ -156,7 +156,7 @@ class MoonshineProvider(Provider):
             raise ProviderError(f"Moonshine's downloader has ended, but: {problem}")
 
     def suggest(self, machine: Machine) -> Iterator[Suggestion]:
-        """Suggest the model in the wheel, wherever there is a core and twice its memory."""
+        """Suggest the model in the wheel, wherever there is some of a core and twice its memory."""
         if (
             machine.cores >= _FEWEST_CORES
             and machine.available_bytes >= _ROOM * _TINY_EN.memory_bytes

@@ -9,7 +9,17 @@ import pytest
 from asrd.version import __version__
 from cli.conftest import Run, command
 
-COMMANDS = ("transcribe", "pipe", "serve", "providers", "health", "stats", "version")
+COMMANDS = (
+    "transcribe",
+    "pipe",
+    "serve",
+    "providers",
+    "models",
+    "doctor",
+    "health",
+    "stats",
+    "version",
+)
 
 
 def test_help_names_every_command(asrd: Run) -> None:

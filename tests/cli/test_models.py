@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from asrd import Model, ModelStatus, Provider, ProviderError, ReportPull, Setting
+from asrd.cli.tables import as_size
 from asrd.providers.registry import Registered, Registry
 from asrd.wire.messages import GetHealth, Health, Load, ModelHealth, ProviderHealth, Unload
 from cli.conftest import Outcome, Run, command
@@ -145,6 +146,22 @@ def test_the_list_as_json(asrd: Run, daemon: FakeDaemon, socket: Path) -> None:
     }
     assert {row["state"] for row in found[1:]} == {"not_loaded"}
     assert {row["state"] for row in json.loads(asrd("models", "list", "--json").out)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "shown"),
+    [
+        (-1, ""),
+        (0, ""),
+        (900, "1 kB"),
+        (999_499, "999 kB"),
+        (10**6, "1 MB"),
+        (145_262_807, "145 MB"),
+        (1_534_000_000, "1.5 GB"),
+    ],
+)
+def test_sizes(size_bytes: int, shown: str) -> None:
+    assert as_size(size_bytes) == shown
 
 
 def test_the_list_of_one_provider(asrd: Run) -> None:
@@ -349,7 +366,7 @@ def test_ctrl_c_ends_a_download_that_cannot_be_stopped(tmp_path: Path) -> None:
         command("models", "pull", f"stubborn/{tmp_path / 'let go'}"),
         env={**environment(folder), "TERM": "xterm"},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=theirs,
     )
     try:
@@ -363,10 +380,9 @@ def test_ctrl_c_ends_a_download_that_cannot_be_stopped(tmp_path: Path) -> None:
             shown += os.read(ours, 4096)
         assert b"\x1b[?25h" in shown  # and the cursor is back
         assert b"Traceback" not in shown
-        assert process.communicate() == (b"", None)
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
         os.close(ours)
         os.close(theirs)
 
@@ -413,7 +429,8 @@ def test_a_model_from_the_hub(
             lambda: any(asked.path.endswith("model.bin") for asked in hub.asked), "a download"
         )
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=20) == (b"", None)
+        assert process.communicate(timeout=20)[0] == b""
+        assert not list(tmp_path.rglob("*.incomplete"))
         assert process.returncode == 130
         listed = json.loads(asrd_process("models", "list", "--json").out)
         assert not present(listed, name)

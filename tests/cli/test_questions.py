@@ -1,4 +1,4 @@
-"""`asrd health`, `asrd stats`, `asrd providers`, `asrd serve`."""
+"""`asrd stats`, `asrd providers`, and what commands do without a daemon of ours."""
 
 import json
 from collections.abc import Mapping
@@ -7,28 +7,10 @@ from pathlib import Path
 import pytest
 
 from asrd import Model, ModelStatus, Provider, Setting
-from asrd.config import Config
-from asrd.errors import StartupError
 from asrd.providers.registry import Registered, Registry
-from asrd.wire.messages import GetHealth, Hello
+from asrd.wire.messages import Hello
 from cli.conftest import Run
-from support.fake_daemon import HANG_UP, FakeDaemon, health, refusal
-
-
-def test_a_ready_daemon(asrd: Run, daemon: FakeDaemon, socket: Path) -> None:
-    outcome = asrd("health", "--socket", socket, "--deep")
-    assert outcome.code == 0
-    assert outcome.out == "ready, up for 1 h 2 min\n  fake: ready, model none\n"
-    assert daemon.heard[1] == GetHealth(deep=True)
-
-
-def test_a_daemon_that_is_not_ready(asrd: Run, daemon: FakeDaemon, socket: Path) -> None:
-    daemon.rules[GetHealth] = lambda _: [health(is_ready=False)]
-    outcome = asrd("health", "--socket", socket, "--json")
-    assert outcome.code == 69
-    found = json.loads(outcome.out)
-    assert (found["ready"], found["providers"]["fake"]["state"]) == (False, "unavailable")
-    assert "type" not in found
+from support.fake_daemon import HANG_UP, FakeDaemon, refusal
 
 
 def test_no_daemon(asrd: Run, socket: Path) -> None:
@@ -119,35 +101,3 @@ def test_a_provider_without_a_recording_has_no_sample(asrd: Run) -> None:
     outcome = asrd("transcribe", "--sample", "--provider", "other")
     assert outcome.code == 66
     assert "ships no recording" in outcome.error
-
-
-def test_serve_hands_its_options_to_the_daemon(
-    asrd: Run, monkeypatch: pytest.MonkeyPatch, socket: Path
-) -> None:
-    started: list[tuple[Config, Path]] = []
-
-    def serve(config: Config, *, socket_path: Path) -> int:
-        started.append((config, socket_path))
-        return 7
-
-    levels: list[str] = []
-    monkeypatch.setattr("asrd.server.logs.configure", levels.append)
-    monkeypatch.setattr("asrd.server.app.serve", serve)
-    arguments = ["--provider=whisper_cpp", "--model=m", "-o", "threads=2", "-o", "a.b=c", "--lazy"]
-    outcome = asrd("serve", "--socket", socket, *arguments, "--log-level", "debug")
-    assert outcome.code == 7
-    settings: dict[str, dict[str, Setting]] = {"whisper_cpp": {"threads": 2}, "a": {"b": "c"}}
-    config = Config(provider="whisper_cpp", model="m", eager=False, provider_settings=settings)
-    assert started == [(config, socket)]
-    assert levels == ["debug"]
-
-
-def test_a_daemon_that_cannot_start_says_so(asrd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(config: Config) -> int:
-        raise StartupError("the address is in use: stop the other one", 75)
-
-    monkeypatch.setattr("asrd.server.logs.configure", lambda _: None)
-    monkeypatch.setattr("asrd.server.app.serve_stdio", fail)
-    outcome = asrd("serve", "--stdio")
-    assert outcome.code == 75
-    assert outcome.error == "the address is in use: stop the other one"

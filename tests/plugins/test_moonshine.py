@@ -197,13 +197,13 @@ def test_a_wrong_name_is_told_the_nearest_one() -> None:
     assert status.problem == "Moonshine has no model 'tiny_en'; did you mean 'tiny-en'?"
 
 
-def test_it_suggests_the_model_in_the_wheel_where_there_is_a_core() -> None:
-    machine = Machine(cores=1, memory_bytes=10**9, available_bytes=10**9)
+def test_it_suggests_the_model_in_the_wheel_where_there_is_some_of_a_core() -> None:
+    machine = Machine(cores=0.5, memory_bytes=10**9, available_bytes=10**9)
     (suggestion,) = MoonshineProvider().suggest(machine)
     assert MoonshineProvider().status(suggestion.model).is_present
     MoonshineProvider().check_settings(suggestion.settings)
-    half = Machine(cores=0.5, memory_bytes=10**9, available_bytes=10**9)
-    assert list(MoonshineProvider().suggest(half)) == []
+    little = Machine(cores=0.1, memory_bytes=10**9, available_bytes=10**9)
+    assert list(MoonshineProvider().suggest(little)) == []
 
 
 # ── pull ──────────────────────────────────────────────────────────────────────────────────────

@@ -46,7 +46,8 @@ def test_what_is_given_is_taken_and_a_whole_number_serves_as_a_float() -> None:
         (
             "device",
             "tpu",
-            "The sample setting 'device' must be one of cpu, cuda (did you mean 'cpu'?), not 'tpu'.",
+            "The sample setting 'device' must be one of cpu, cuda (did you mean 'cpu'?), "
+            "not 'tpu'.",
         ),
         (
             "device",

@@ -12,15 +12,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from msgspec import UNSET
 
 from asrd.config import Config
 from asrd.errors import StartupError
-from asrd.providers.registry import Registry
 from asrd.server import app
 from asrd.wire.messages import (
+    Cancel,
     Close,
     Closed,
     Error,
+    Event,
     GetStats,
     Health,
     Open,
@@ -42,6 +44,7 @@ from support.daemon import (
     is_alive,
     running_daemon,
 )
+from support.unruly import marked
 from support.waiting import wait_until
 from support.wire_client import WireClient, texts
 
@@ -143,6 +146,28 @@ def test_what_cannot_be_finished_in_time_is_cut_off(tmp_path: Path) -> None:
         assert client.logged(Closed)[-1].reason == "shutdown"
 
 
+def test_a_decode_that_nobody_wants_any_more_frees_the_lock(tmp_path: Path) -> None:
+    """Long before it would have ended: the engine is told to stop."""
+    with (
+        running_daemon(
+            tmp_path, settings={"real_time_factor": 60}, use={"warm_up": "none"}
+        ) as daemon,
+        daemon.greet() as client,
+    ):
+        client.open(1, partials=False)
+        client.speak(1, SPEECH)
+        wait_until(lambda: _decoding(client) == 1, "a decode that takes a minute")
+        worker = daemon.worker("echo/echo")
+        client.send(Cancel(stream=1))
+        assert client.expect(Closed).reason == "cancelled"
+        wait_until(lambda: _decoding(client) == 0, "the lock to be free", patience_s=5)
+        client.send(GetStats())
+        counters = client.expect(Stats).counters
+        assert (counters["decodes_failed"], counters["finals"]) == (0, 0)
+        assert is_alive(worker)
+        assert client.health().providers["echo"].consecutive_errors == 0
+
+
 def test_a_second_daemon_on_the_path_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     with running_daemon(tmp_path) as daemon:
         done = subprocess.run(
@@ -212,6 +237,37 @@ def test_not_ready_is_told_within_a_second_of_the_workers_death(tmp_path: Path) 
             flag.touch()
             health = wait_until(lambda: _ready(client), "a daemon that is ready again")
             assert health.providers["unruly"].restarts == 1
+
+
+def test_streams_go_elsewhere_while_a_provider_fails_and_come_back(tmp_path: Path) -> None:
+    """With real workers: two refusals open the breaker, a probe on silence closes it again."""
+    plugins = install_plugins(tmp_path / "plugins", {"unruly": "support.unruly"})
+    with (
+        running_daemon(
+            tmp_path / "d",
+            [plugins],
+            provider="unruly",
+            settings={"deed": "refuse"},
+            fallback=["echo"],
+            supervision={"breaker_failures": 2, "breaker_open_s": 3.0},
+        ) as daemon,
+        daemon.greet() as client,
+    ):
+        client.open(1, partials=False)
+        for _ in range(2):
+            client.speak(1, marked(SPEECH, 1.2))
+            assert client.expect(Error).code == "provider_failed"
+        away = _move(client, 1)
+        assert (away.event, away.level, away.action) == ("degraded", 1, "read by echo/echo")
+        client.speak(1, SPEECH)
+        assert client.expect(Segment).provider == "echo"
+        back = _move(client, 2)
+        assert (back.event, back.level, back.action) == ("restored", 0, "read by unruly/fine")
+        client.speak(1, SPEECH)
+        assert client.expect(Segment).provider == "unruly"
+        client.finish(1)
+        assert [segment.id for segment in client.logged(Segment)] == [0, 1]
+        assert client.health().providers["unruly"].breaker == "closed"
 
 
 def test_a_broken_plugin_is_a_line_and_the_daemon_serves(tmp_path: Path) -> None:
@@ -342,12 +398,6 @@ def test_a_default_that_does_not_exist_keeps_the_daemon_from_starting(tmp_path: 
     assert not (tmp_path / "s").exists()
 
 
-def test_a_default_whose_plugin_is_broken_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other providers serve, and health says what is wrong."""
-    monkeypatch.setattr(app, "discover", lambda: Registry(broken={"ecko": "ImportError: no"}))
-    app._check_default(Config(provider="ecko"))
-
-
 def test_a_log_that_nobody_reads_ends_nothing(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     process = subprocess.Popen(
@@ -380,6 +430,15 @@ def _connected(path: Path) -> WireClient | None:
 def _decoding(client: WireClient) -> int:
     client.send(GetStats())
     return int(client.expect(Stats).counters["decodes_running"])
+
+
+def _move(client: WireClient, count: int) -> Event:
+    """The move of that count from one model to another; it may have been told already."""
+    while (
+        len(told := [event for event in client.logged(Event) if event.level is not UNSET]) < count
+    ):
+        client.receive()
+    return told[count - 1]
 
 
 def _ready(client: WireClient) -> Health | None:

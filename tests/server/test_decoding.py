@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from asrd.errors import ProviderError
+from asrd.errors import DecodeCancelled, ProviderError
 from asrd.providers import calls
 from asrd.providers.catalogue import ModelKey
-from asrd.providers.registry import Registry
 from asrd.providers.lifecycle import ModelState
+from asrd.providers.registry import Registry
 from asrd.providers.supervisor import WorkerDied
 from asrd.wire.messages import Cancel, Close, Closed, Error, Event, Partial, Segment, Unload
 from support.room import ECHO, UTTERANCE, Guest, Room, quiet, run, settle, speech
@@ -248,6 +248,114 @@ def test_the_answer_for_a_cancelled_stream_is_dropped_and_frees_the_lock(
         await settle()
         assert len(said(guest)) == 1
         assert room.hub.scheduler.running == 0
+
+    run(scenario)
+
+
+def test_what_is_read_of_a_cancelled_stream_is_aborted_and_counts_as_nothing(
+    registry: Registry,
+) -> None:
+    """The lock is free once the engine has answered, and not before."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        room.model.is_held = True
+        for stream in (0, 1):
+            guest.open(stream)
+            guest.speak(stream, UTTERANCE)
+        await settle()
+        guest.say(Cancel(stream=1))  # which only waits
+        assert room.model.aborted == []
+        guest.say(Cancel(stream=0))
+        assert len(room.model.aborted) == 1
+        guest.open(2)
+        guest.speak(2, UTTERANCE)
+        await settle()
+        assert len(decodes(room)) == 1
+        assert room.hub.scheduler.running == 1
+        room.model.is_held = False
+        room.model.release(DecodeCancelled("nobody wants it"))
+        await settle()
+        assert [stream for stream, _ in said(guest)] == [2]
+        assert room.hub.scheduler.running == 0
+        for tally in (room.hub.scheduler.by_provider["echo"], room.hub.scheduler.by_source["mic"]):
+            assert (tally.failed, tally.finals, tally.decoding, tally.waiting) == (0, 1, 0, 0)
+        assert not guest.told(Error)
+
+    run(scenario)
+
+
+def test_a_stream_that_ends_by_itself_aborts_nothing(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        guest.open(0)
+        guest.speak(0, UTTERANCE)
+        guest.say(Close(stream=0))
+        await settle()
+        assert guest.told(Closed)
+        assert room.model.aborted == []
+
+    run(scenario)
+
+
+def test_streams_that_move_on_keep_their_place_and_segments_name_who_read_them(
+    registry: Registry,
+) -> None:
+    """What is under way when its provider gets a rest is read to its end, by that provider."""
+
+    async def scenario() -> None:
+        room = Room(registry, fallback=("moonshine",))
+        other = room.put(ModelKey(provider="moonshine", model="tiny-en"))
+        guest = room.greeted()
+        room.model.is_held = True
+        for stream in (0, 1):
+            guest.open(stream)
+            guest.speak(stream, UTTERANCE)
+            await settle()
+        tallies = room.hub.scheduler.by_provider
+        assert (tallies["echo"].decoding, tallies["echo"].waiting) == (1, 1)
+        room.open_breaker("echo")
+        assert (tallies["echo"].decoding, tallies["echo"].waiting) == (1, 0)
+        assert tallies["moonshine"].waiting == 1
+        assert not other.made  # the lock is held
+        guest.speak(0, UTTERANCE)
+        room.model.release()
+        await settle()
+        read = [(segment.stream, segment.id, segment.provider) for segment in guest.told(Segment)]
+        assert read == [(0, 0, "echo"), (1, 0, "moonshine"), (0, 1, "moonshine")]
+        assert len(decodes(room)) == 1
+        kinds = [
+            (type(message).__name__, getattr(message, "event", ""))
+            for message in guest.messages
+            if getattr(message, "stream", None) == 0
+        ]
+        assert kinds.index(("Event", "degraded")) < kinds.index(("Segment", ""))
+
+    run(scenario)
+
+
+def test_an_utterance_whose_worker_died_for_the_last_time_is_read_by_the_fallback(
+    registry: Registry,
+) -> None:
+    async def scenario() -> None:
+        room = Room(registry, fallback=("moonshine",))
+        room.put(ModelKey(provider="moonshine", model="tiny-en"))
+        guest = room.greeted()
+        guest.open(0)
+        room.model.is_held = True
+        guest.speak(0, UTTERANCE)
+        await settle()
+        room.model.enter(ModelState.STARTING)
+        room.model.release(WorkerDied("dead"))
+        await settle()
+        assert not guest.told(Segment)  # the restart is waited for
+        room.model.enter(ModelState.UNAVAILABLE, "it does not come back")
+        await settle()
+        (segment,) = guest.told(Segment)
+        assert (segment.id, segment.provider, segment.model) == (0, "moonshine", "tiny-en")
+        assert not guest.told(Error)
 
     run(scenario)
 

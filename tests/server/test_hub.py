@@ -1,17 +1,18 @@
 """Streams opened, moved on and ended, one step at a time."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from asrd.errors import ErrorCode, ProtocolError
+from asrd.errors import ErrorCode, ProtocolError, ProviderError
 from asrd.providers.catalogue import ModelKey
-from asrd.providers.registry import Registry
 from asrd.providers.lifecycle import ModelState
-from asrd.wire.messages import Cancel, Close, Closed, Error, Opened, Segment
-from support.room import UTTERANCE, Guest, Room, quiet, run, settle, speech
+from asrd.providers.registry import Registry
+from asrd.wire.messages import Cancel, Close, Closed, Error, Event, Opened, Segment
+from support.room import ECHO, UTTERANCE, Guest, Room, quiet, run, settle, speech
 
 OTHER = ModelKey(provider="moonshine", model="tiny-en")
 
@@ -274,5 +275,223 @@ def test_a_stream_that_is_not_open_is_unknown(registry: Registry) -> None:
         guest = Room(registry).greeted()
         guest.say(Close(stream=9))
         assert guest.told(Error)[0].code == "unknown_stream"
+
+    run(scenario)
+
+
+# ── fallback ──────────────────────────────────────────────────────────────────────────────────
+
+
+def moves(guest: Guest, stream: int | None = None) -> list[tuple[str, Any, Any]]:
+    told = [event for event in guest.told(Event, stream) if "speech" not in event.event]
+    return [(event.event, event.level, event.action) for event in told]
+
+
+AWAY = ("degraded", 1, "read by moonshine/tiny-en")
+BACK = ("restored", 0, "read by echo/echo")
+
+
+def test_open_streams_leave_a_provider_that_is_given_a_rest_and_come_back(
+    registry: Registry,
+) -> None:
+    async def scenario() -> None:
+        room = Room(registry, fallback=("moonshine",))
+        room.put(OTHER)
+        guest = room.greeted()
+        guest.open(0)
+        guest.open(1, provider="moonshine")
+        tenancy = room.hub.pool.tenancy
+        guest.speak(0, UTTERANCE)
+        await settle()
+        committed = guest.told(Segment)[-1].offset
+        room.open_breaker("echo")
+        assert moves(guest) == [AWAY]
+        (event,) = [event for event in guest.told(Event) if event.event == "degraded"]
+        assert (event.stream, event.at) == (0, round(committed / 16_000, 4))
+        assert (tenancy.streams_on(ECHO), tenancy.streams_on(OTHER)) == (0, 2)
+        guest.speak(0, UTTERANCE)
+        await settle()
+        await room.probe()
+        assert moves(guest) == [AWAY, BACK]
+        assert (tenancy.streams_on(ECHO), tenancy.streams_on(OTHER)) == (1, 1)
+        guest.speak(0, UTTERANCE)
+        guest.say(Close(stream=0), Close(stream=1))
+        await settle()
+        read = [(segment.id, segment.provider, segment.model) for segment in guest.told(Segment)]
+        echo, moonshine = ("echo", "echo"), ("moonshine", "tiny-en")
+        assert read == [(0, *echo), (1, *moonshine), (2, *echo)]
+        assert not guest.told(Error)
+        assert (tenancy.streams_on(ECHO), tenancy.streams_on(OTHER)) == (0, 0)
+
+    run(scenario)
+
+
+def test_a_probe_in_vain_leaves_streams_where_they_are_until_the_next(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry, fallback=("moonshine",))
+        room.put(OTHER)
+        guest = room.greeted()
+        guest.open(0)
+        room.open_breaker("echo")
+        room.model.is_held = True
+        await room.probe()
+        room.model.release(ProviderError("still broken"))
+        await settle()
+        assert moves(guest) == [AWAY]
+        room.model.is_held = False
+        await room.probe()
+        assert moves(guest) == [AWAY, BACK]
+
+    run(scenario)
+
+
+def test_without_a_fallback_streams_wait_for_the_first_probe(registry: Registry) -> None:
+    """After one in vain, nobody can do more for them than to tell why."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        guest.open(0)
+        room.open_breaker("echo")
+        guest.speak(0, UTTERANCE)
+        await settle()
+        assert not room.model.made
+        room.model.is_held = True
+        await room.probe()
+        room.model.release(ProviderError("still broken"))
+        await settle()
+        room.model.release(ProviderError("still broken"))
+        await settle()
+        assert [error.message for error in guest.told(Error)] == ["still broken"]
+        assert [event for event, *_ in moves(guest)] == ["dropped"]
+
+    run(scenario)
+
+
+def test_a_stream_opened_meanwhile_begins_with_the_fallback(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry, fallback=("moonshine",))
+        other = room.put(OTHER, ModelState.STARTING)
+        guest = room.greeted()
+        room.open_breaker("echo")
+        guest.open(0)
+        await settle()
+        assert not guest.told(Opened)  # it loads
+        other.enter(ModelState.READY)
+        await settle()
+        guest.open(1)
+        for stream in (0, 1):
+            (opened,) = guest.told(Opened, stream)
+            assert (opened.provider, opened.model) == ("moonshine", "tiny-en")
+            assert moves(guest, stream) == [AWAY]
+            told = [type(one) for one in guest.messages if getattr(one, "stream", None) == stream]
+            assert told == [Opened, Event]
+        await room.probe()
+        assert moves(guest, 0) == moves(guest, 1) == [AWAY, BACK]
+
+    run(scenario)
+
+
+def test_a_model_that_is_not_here_is_passed_over(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        room = Room(registry, fallback=("moonshine",))
+        room.put(OTHER)
+        guest = room.greeted()
+        guest.open(0, provider="faster_whisper")
+        assert guest.told(Opened)[0].provider == "moonshine"
+        assert moves(guest) == [AWAY]
+        guest.speak(0, UTTERANCE)
+        await settle()
+        assert guest.told(Segment)[0].provider == "moonshine"
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    run(scenario)
+
+
+def test_a_load_that_fails_is_followed_by_the_next_of_the_chain(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry, fallback=("moonshine",))
+        other = room.put(OTHER, ModelState.STARTING)
+        guest = room.greeted()
+        room.model.enter(ModelState.STARTING)
+        guest.open(0)
+        guest.speak(0, UTTERANCE)
+        await settle()
+        room.model.enter(ModelState.UNAVAILABLE, "no memory")
+        await settle()
+        assert other.begun == 1
+        assert not guest.told(Error)
+        other.enter(ModelState.READY)
+        await settle()
+        assert guest.told(Opened)[0].provider == "moonshine"
+        assert moves(guest) == [AWAY]
+        assert guest.told(Segment)[0].provider == "moonshine"
+
+    run(scenario)
+
+
+def test_a_stream_is_refused_when_all_of_its_chain_has_failed(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry, fallback=("moonshine",))
+        other = room.put(OTHER, ModelState.STARTING)
+        guest = room.greeted()
+        room.model.enter(ModelState.STARTING)
+        guest.open(0)
+        await settle()
+        room.model.enter(ModelState.UNAVAILABLE, "no memory")
+        await settle()
+        other.enter(ModelState.UNAVAILABLE, "no luck")
+        await settle()
+        (error,) = guest.told(Error)
+        assert error.message == "moonshine/tiny-en does not load: no luck"
+        assert not guest.told(Opened)
+        assert not moves(guest)
+        assert room.hub.no_streams.is_set()
+        assert room.hub.pool.tenancy.streams_on(ECHO) == 0
+        assert room.hub.pool.tenancy.streams_on(OTHER) == 0
+
+    run(scenario)
+
+
+def test_a_rest_that_begins_before_a_stream_is_open_moves_it_as_well(registry: Registry) -> None:
+    """It waits for voice activity while its provider fails on the streams of others."""
+
+    async def scenario() -> None:
+        room = Room(registry, fallback=("moonshine",))
+        room.put(OTHER)
+        guest = room.greeted()
+        room.voice.enter(ModelState.STARTING)
+        guest.open(0)
+        room.open_breaker("echo")
+        room.voice.enter(ModelState.READY)
+        await settle()
+        assert guest.told(Opened)[0].provider == "moonshine"
+        assert moves(guest) == [AWAY]
+
+    run(scenario)
+
+
+# ── time ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_check_looks_after_workers_and_what_streams_had_to_leave(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry, fallback=("moonshine",))
+        room.put(OTHER)
+        guest = room.greeted()
+        guest.open(0)
+        room.model.enter(ModelState.UNAVAILABLE, "it died too often")
+        assert moves(guest) == [AWAY]
+        begun = room.model.begun
+        room.hub.check()
+        assert room.model.checked_at_s == room.voice.checked_at_s == [room.clock.now_s()]
+        assert room.model.begun == begun
+        room.clock.advance(room.config.supervision.breaker_open_s)
+        room.hub.check()
+        assert room.model.begun == begun + 1
+        room.model.enter(ModelState.READY)
+        assert moves(guest) == [AWAY, BACK]
 
     run(scenario)

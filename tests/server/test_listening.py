@@ -4,10 +4,10 @@ from typing import Any
 
 from asrd.errors import ProviderError
 from asrd.providers import calls
-from asrd.providers.registry import Registry
 from asrd.providers.lifecycle import ModelState
+from asrd.providers.registry import Registry
 from asrd.providers.supervisor import WorkerDied
-from asrd.wire.messages import Audio, Cancel, Closed, Segment
+from asrd.wire.messages import Audio, Cancel, Close, Closed, Error, Segment
 from support.room import UTTERANCE, Guest, Room, quiet, run, settle, speech
 
 
@@ -161,5 +161,108 @@ def test_a_stream_that_ends_meanwhile_is_forgotten(registry: Registry) -> None:
         assert not guest.told(Segment, 0)
         assert len(guest.told(Segment, 1)) == 1
         assert {len(call) for call in scores(room)[1:]} == {1}
+
+    run(scenario)
+
+
+# ── audio that ends workers ───────────────────────────────────────────────────────────────────
+
+
+async def die(room: Room) -> None:
+    """The worker ends over what it was sent, and another comes up."""
+    room.voice.enter(ModelState.STARTING)
+    room.voice.release(WorkerDied("dead"))
+    await settle()
+    room.voice.enter(ModelState.READY)
+    await settle()
+
+
+async def answer(room: Room) -> None:
+    room.voice.release()
+    await settle()
+
+
+def test_audio_that_ends_two_workers_costs_the_guilty_stream_alone(registry: Registry) -> None:
+    """Sent together it ends two; sent stream by stream, the guilty one ends two more."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = opened(room, 3)
+        room.voice.is_held = True
+        for stream in (0, 1, 2):
+            guest.speak(stream, speech(0.32 * (stream + 1)))
+        await settle()
+        assert scores(room) == [[10, 20, 30]]
+        await die(room)
+        assert scores(room)[1:] == [[10, 20, 30]]  # it may have been an accident
+        await die(room)
+        assert scores(room)[2:] == [[10]]
+        await answer(room)
+        assert scores(room)[3:] == [[20]]
+        await die(room)
+        assert scores(room)[4:] == [[20]]
+        assert not guest.told(Error)
+        await die(room)
+        assert scores(room)[5:] == [[30]]
+        (error,) = guest.told(Error)
+        assert (error.stream, error.code, error.fatal) == (1, "internal", False)
+        assert [(end.stream, end.reason) for end in guest.told(Closed)] == [(1, "error")]
+        await answer(room)
+        room.voice.is_held = False
+        for stream in (0, 2):
+            guest.speak(stream, UTTERANCE)
+            guest.say(Close(stream=stream))
+        await settle()
+        assert sorted(segment.stream for segment in guest.told(Segment)) == [0, 2]
+        assert len(guest.told(Error)) == 1
+
+    run(scenario)
+
+
+def test_a_stream_that_ends_workers_by_itself_is_cut_off_at_the_second(registry: Registry) -> None:
+    """New audio begins a new count: a death now and then is no stream's fault."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = opened(room, 1)
+        room.voice.is_held = True
+        for _ in range(3):
+            guest.speak(0, speech(0.32))
+            await settle()
+            await die(room)
+            await answer(room)
+        assert not guest.told(Error)
+        guest.speak(0, speech(0.32))
+        await settle()
+        await die(room)
+        await die(room)
+        assert [error.stream for error in guest.told(Error)] == [0]
+        guest.open(0)
+        room.voice.is_held = False
+        guest.speak(0, UTTERANCE)
+        await settle()
+        assert len(guest.told(Segment)) == 1
+
+    run(scenario)
+
+
+def test_a_stream_that_was_cancelled_meanwhile_is_not_blamed(registry: Registry) -> None:
+    """Its number may be another stream's by now."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = opened(room, 1)
+        room.voice.is_held = True
+        guest.speak(0, speech(0.32))
+        await settle()
+        guest.say(Cancel(stream=0))
+        guest.open(0)
+        await die(room)
+        await die(room)
+        assert not guest.told(Error)
+        room.voice.is_held = False
+        guest.speak(0, UTTERANCE)
+        await settle()
+        assert len(guest.told(Segment)) == 1
 
     run(scenario)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from asrd.framing import HEADER
-from asrd.providers.registry import Registry
 from asrd.providers.lifecycle import ModelState
+from asrd.providers.registry import Registry
 from asrd.wire.codec import encode
 from asrd.wire.messages import (
     Audio,

@@ -6,8 +6,8 @@ import pytest
 
 from asrd.errors import ProviderError
 from asrd.providers import calls
-from asrd.providers.registry import Registry
 from asrd.providers.lifecycle import ModelState
+from asrd.providers.registry import Registry
 from asrd.wire.messages import GetHealth, GetStats, Health, Stats
 from support.room import UTTERANCE, Guest, Room, run, settle
 
@@ -69,7 +69,7 @@ def test_a_model_that_is_not_here_is_told_with_what_to_do(
         whisper = (await health(Room(registry).greeted())).providers["faster_whisper"]
         assert whisper.state == "unavailable"
         assert whisper.problem
-        assert "download_model" in whisper.remedy
+        assert "asrd models pull" in whisper.remedy
 
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     run(scenario)

@@ -9,7 +9,7 @@ from asrd.config import Config
 from asrd.errors import ErrorCode, ProtocolError
 from asrd.providers.catalogue import ModelKey
 from asrd.server.served import ServedStream, rule_of
-from asrd.server.translate import error_message, message_of, seconds
+from asrd.server.translate import error_message, message_of, moved_message, seconds
 from asrd.session import effects
 from asrd.session.effects import Effect
 from asrd.session.session import Session
@@ -28,11 +28,14 @@ def served(**fields: Any) -> ServedStream:
         now_s=lambda: 0.0,
     )
     asked = wire.Open(stream=7, **fields)
+    key = ModelKey(provider="p", model="m")
     return ServedStream(
         stream=session.open(7, rule_of(asked, Config())),
         session=session,
         asked=asked,
-        key=ModelKey(provider="p", model="m"),
+        chain=(key,),
+        key=key,
+        level=0,
         priority=2,
         delivery="live",
     )
@@ -43,6 +46,8 @@ HYPOTHESIS = Hypothesis(
     words=(Word(word="two", start=0.0, end=0.25), Word(word="words", start=0.25, end=1.0)),
     language="en",
     confidence=0.5,
+    provider="q",
+    model="n",
 )
 SEGMENT = effects.Segment(
     stream=7,
@@ -126,8 +131,8 @@ def test_a_segment_bears_its_words_where_they_were_asked_for_on_the_streams_cloc
         end=1.5001,
         text="two words",
         offset=48_000,
-        provider="p",
-        model="m",
+        provider="q",  # who read it, which need not be who reads the stream now
+        model="n",
         latency_ms=12.346,
         words=[
             wire.WordTime(word="two", start=0.8, end=1.05),
@@ -156,6 +161,19 @@ def test_a_confidence_of_zero_is_told() -> None:
     message = message_of(served(), effect)
     assert isinstance(message, wire.Segment)
     assert message.confidence == 0.0
+
+
+def test_a_move_along_the_chain_is_told_with_its_place_and_who_reads_now() -> None:
+    stream = served(sample_rate=8000, start_offset=12_000)
+    stream.chain = (*stream.chain, ModelKey(provider="q", model="n"))
+    stream.key, stream.level = ModelKey(provider="q", model="n"), 1
+    assert moved_message(stream) == wire.Event(
+        stream=7, event="degraded", at=1.5, level=1, action="read by q/n"
+    )
+    stream.key, stream.level = ModelKey(provider="p", model="m"), 0
+    assert moved_message(stream) == wire.Event(
+        stream=7, event="restored", at=1.5, level=0, action="read by p/m"
+    )
 
 
 def test_an_error_bears_what_it_has() -> None:

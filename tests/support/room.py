@@ -81,6 +81,7 @@ class StubResident:
         self.is_held = False
         self.kills = 0
         self.begun = 0
+        self.checked_at_s: list[float] = []
         self.aborted: list[asyncio.Future[calls.AnyAnswer]] = []
         self.made: list[calls.AnyCall] = []
         self.on_change: Callable[[], None] = lambda: None
@@ -132,7 +133,7 @@ class StubResident:
         self.aborted.append(call)
 
     def check(self, now_s: float) -> None:
-        pass
+        self.checked_at_s.append(now_s)
 
     def complain(self, problem: str) -> None:
         self.enter(ModelState.DEGRADED, problem)
@@ -239,10 +240,9 @@ class Room:
     ) -> None:
         self.clock = VirtualClock()
         self.config = Config(
-            provider="echo",
             limits=Limits(**(limits or {})),
             scheduling=Scheduling(**(scheduling or {})),
-            **more,
+            **({"provider": "echo"} | more),
         )
         self.hub = Hub(self.config, registry, self.clock)
         self.voice = StubResident(hear_loud)
@@ -259,6 +259,17 @@ class Room:
         self.hub.pool._residents[key] = model  # type: ignore[assignment]
         model.enter(state)
         return model
+
+    def open_breaker(self, provider: str) -> None:
+        """Have so many decodes fail that the provider is given a rest."""
+        for _ in range(self.config.supervision.breaker_failures):
+            self.hub.pool._worked(ModelKey(provider=provider, model="any"), has_failed=True)
+
+    async def probe(self) -> None:
+        """Let the rest be over: one inference decides whether providers are trusted again."""
+        self.clock.advance(self.config.supervision.breaker_open_s)
+        self.hub.check()
+        await settle()
 
     def guest(self) -> Guest:
         """A connection that has said nothing."""

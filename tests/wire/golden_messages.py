@@ -17,6 +17,7 @@ from asrd.wire.messages import (
     Health,
     Hello,
     Load,
+    ModelHealth,
     Open,
     Opened,
     Partial,
@@ -128,12 +129,35 @@ MESSAGES: dict[str, ClientMessage | ServerMessage] = {
                 consecutive_errors=0,
                 restarts=1,
                 load_s=0.125,
+                memory_bytes=150_000_000,
                 problem="",
                 remedy="",
                 is_default=True,
+                is_required=True,
+                breaker="half_open",
+                models=[
+                    ModelHealth(
+                        model="plain",
+                        state="ready",
+                        streams=2,
+                        last_inference_ms=1.25,
+                        idle_s=12.5,
+                        consecutive_errors=0,
+                        restarts=1,
+                        load_s=0.125,
+                        warm_up_s=0.0625,
+                        memory_bytes=150_000_000,
+                        gpu_memory_bytes=2**32,
+                        pid=4711,
+                    )
+                ],
             )
         },
         uptime_s=3600.5,
+        voice_activity=ModelHealth(
+            model="silero", state="ready", load_s=0.25, memory_bytes=90_000_000
+        ),
+        memory_bytes=280_000_000,
     ),
     "server_stats": Stats(
         counters={"segments": 7, "audio_seconds": 17.0625},

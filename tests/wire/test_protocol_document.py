@@ -19,6 +19,7 @@ from asrd.wire.messages import (
     CloseReason,
     HealthState,
     Hello,
+    ModelHealth,
     Open,
     ProviderHealth,
     ServerMessage,
@@ -156,11 +157,36 @@ def test_every_error_code_has_its_row_and_every_row_its_code() -> None:
     assert all(row[2] and row[3] for row in rows.values())
 
 
-def test_the_keys_of_a_providers_health_are_those_of_the_code() -> None:
-    text = messages_of("From the daemon")["health"]
-    assert keys_table(text, head="key of a provider").keys() == set(
-        ProviderHealth.__struct_fields__
-    )
+@pytest.mark.parametrize(
+    ("head", "kind"), [("key of a provider", ProviderHealth), ("key of a model", ModelHealth)]
+)
+def test_the_keys_of_the_maps_inside_health_are_those_of_the_code(
+    head: str, kind: type[msgspec.Struct]
+) -> None:
+    """And their types are told by the same words."""
+    rows = keys_table(messages_of("From the daemon")["health"], head=head)
+    assert rows.keys() == set(kind.__struct_fields__)
+    for field in msgspec.structs.fields(kind):
+        described = rows[field.name][1]
+        assert described.endswith("or nil") == (type(None) in get_args(field.type)), field.name
+        words = {bool: "bool", int: "uint", float: "float", str: "string"}
+        kinds = [kind for kind in get_args(field.type) or (field.type,) if kind in words]
+        assert all(words[kind] in described for kind in kinds), field.name
+
+
+@pytest.mark.parametrize(
+    ("head", "key", "kind", "field"),
+    [
+        ("key of a provider", "breaker", ProviderHealth, "breaker"),
+        ("key of a model", "state", ModelHealth, "state"),
+    ],
+)
+def test_every_word_of_a_state_inside_health_is_explained(
+    head: str, key: str, kind: type[msgspec.Struct], field: str
+) -> None:
+    described = keys_table(messages_of("From the daemon")["health"], head=head)[key][2]
+    (words,) = [one.type for one in msgspec.structs.fields(kind) if one.name == field]
+    assert all(f"`{word}`" in described for word in get_args(words))
 
 
 @pytest.mark.parametrize("word", [*get_args(HealthState), *get_args(CloseReason)])

@@ -142,46 +142,35 @@ def _sized(name: str, size_bytes: int) -> str:
 
 def of_socket(path: Path) -> Check:
     """The directory of the daemon's socket, as `asrd serve` would find it."""
-    directory = path.parent
-    here = "socket directory"
+    finding, verdict, remedy = _judge_directory(path.parent)
+    return Check(check="socket directory", finding=finding, verdict=verdict, remedy=remedy)
+
+
+def _judge_directory(directory: Path) -> tuple[str, Verdict, str]:
+    elsewhere = "choose a directory of your own with --socket"
     try:
         info = directory.stat()
     except FileNotFoundError:
-        return _of_missing(here, directory)
+        parent = next(folder for folder in directory.parents if folder.exists())
+        if os.access(parent, os.W_OK | os.X_OK):
+            return f"{directory}, made by `asrd serve`", Verdict.OK, ""
+        finding = f"{directory} does not exist, and you may not write in {parent}"
+        return finding, Verdict.PROBLEM, elsewhere
     except OSError as error:
-        finding = f"{directory} cannot be looked at ({error.strerror})"
-        return Check(
-            check=here, finding=finding, verdict=Verdict.PROBLEM, remedy="choose another --socket"
-        )
+        return f"{directory} cannot be used ({error.strerror})", Verdict.PROBLEM, elsewhere
+    if not stat.S_ISDIR(info.st_mode):
+        return f"{directory} is no directory", Verdict.PROBLEM, elsewhere
     mode = stat.S_IMODE(info.st_mode)
     finding = f"{directory}, mode {mode:04o}"
     if info.st_uid not in (os.geteuid(), 0):
-        finding = f"{finding}, belongs to user {info.st_uid}"
-        remedy = "choose a directory of your own with --socket"
-        return Check(check=here, finding=finding, verdict=Verdict.PROBLEM, remedy=remedy)
+        return f"{finding}, belongs to user {info.st_uid}", Verdict.PROBLEM, elsewhere
     if mode & stat.S_ISVTX:
-        remedy = "choose a directory of your own with --socket"
-        return Check(check=here, finding=f"{finding}, shared", verdict=Verdict.WARN, remedy=remedy)
+        return f"{finding}, shared", Verdict.WARN, elsewhere
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        finding, remedy = f"{finding}, others may write there", f"chmod 700 {directory}"
-        return Check(check=here, finding=finding, verdict=Verdict.PROBLEM, remedy=remedy)
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):  # a service manager makes it so; the socket is 0600
-        return Check(check=here, finding=f"{finding}, others may look in")
-    return Check(check=here, finding=f"{finding}, yours alone")
-
-
-def _of_missing(here: str, directory: Path) -> Check:
-    parent = directory.parent
-    while not parent.exists() and parent != parent.parent:
-        parent = parent.parent
-    if os.access(parent, os.W_OK | os.X_OK):
-        return Check(check=here, finding=f"{directory}, made by `asrd serve`")
-    return Check(
-        check=here,
-        finding=f"{directory} does not exist, and you may not write in {parent}",
-        verdict=Verdict.PROBLEM,
-        remedy="choose a directory of your own with --socket",
-    )
+        return f"{finding}, others may write there", Verdict.PROBLEM, f"chmod 700 {directory}"
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):  # service managers make it so; the socket is 0600
+        return f"{finding}, others may look in", Verdict.OK, ""
+    return f"{finding}, yours alone", Verdict.OK, ""
 
 
 def of_services(root: Path = Path("/"), system: str = sys.platform) -> Check:

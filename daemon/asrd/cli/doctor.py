@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def doctor(json: JsonOption = False, socket: SocketOption = None) -> None:
-    """Examine machine and installation, recommend a model; exit code 69 when none can run."""
+    """Examine this machine and recommend a model.
+
+    Exit code 0 when a model can run, 69 when none can.
+    """
     import asyncio
 
     from asrd.cli import checks as look
@@ -72,7 +75,7 @@ async def _of_daemon(path: Path) -> "Check":
 
 
 def _as_text(checks: "Iterable[Check]", found: "Recommendation | None", socket: Path | None) -> str:
-    from asrd.cli.tables import as_size, render
+    from asrd.cli.tables import as_size, fold, render
 
     checks = list(checks)
     rows = [(check.check, check.verdict.value, check.finding) for check in checks]
@@ -81,16 +84,16 @@ def _as_text(checks: "Iterable[Check]", found: "Recommendation | None", socket: 
     lines += ["", *remedies] if remedies else []
     if found is None:
         return "\n".join(lines)
-    settings = ", ".join(f"{key} {value}" for key, value in found.settings.items())
+    settings = ", ".join(_assignments(found))
     size = as_size(found.memory_bytes)
     lines += [
         f"\nrecommended: {found.provider}, model {found.model}",
         *([f"  {settings}"] if settings else []),
         f"  {found.models_that_fit} of them fit in memory{f', each {size}' if size else ''}",
-        f"  {found.reason}",
+        fold(found.reason),
         f"  {start_command(found, socket)}",
     ]
-    lines += [f"  {note}" for note in found.notes]
+    lines += [fold(note) for note in found.notes]
     if found.better is not None:
         better = f"{found.better.provider}/{found.better.model}"
         lines += [f"\n{better} would read better here and is not present:\n  {found.better.remedy}"]
@@ -121,12 +124,17 @@ def _as_json(
 
 def start_command(found: "Recommendation", socket: Path | None) -> str:
     """The command line that serves what is recommended."""
-    settings = write_settings({found.provider: found.settings})
     arguments = ["asrd", "serve"]
     if socket is not None:
         arguments += ["--socket", str(socket)]
     arguments += ["--provider", found.provider, "--model", found.model]
-    # A setting without a name before it is that of the provider in use.
-    for setting in settings:
-        arguments += ["--option", setting.removeprefix(f"--option={found.provider}.")]
+    for assignment in _assignments(found):
+        arguments += ["--option", assignment]
     return shlex.join(arguments)
+
+
+def _assignments(found: "Recommendation") -> list[str]:
+    """`key=value` of each setting; one without a provider's name is that of the one in use."""
+    prefix = f"--option={found.provider}."
+    written = write_settings({found.provider: found.settings})
+    return [option.removeprefix(prefix) for option in written]

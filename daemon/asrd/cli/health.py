@@ -1,5 +1,7 @@
 """`asrd health`: is the daemon ready?"""
 
+import textwrap
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,11 +9,15 @@ import typer
 from asrd.cli.exits import CommandError, Exit, report
 from asrd.cli.options import JsonOption, SocketOption
 from asrd.cli.printing import say
+from asrd.cli.tables import as_size
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from asrd.wire.messages import Health, ProviderHealth
+    from asrd.wire.messages import Health, ModelHealth, ProviderHealth
+
+COLUMNS = 80
+"""Everywhere, so that what is pasted into a report looks the same."""
 
 
 def health(
@@ -49,26 +55,85 @@ def _as_json(found: "Health") -> str:
     return to_json(fields)
 
 
+# ── as text ───────────────────────────────────────────────────────────────────────────────────
+
+
 def _as_text(found: "Health") -> str:
-    lines = [f"{found.state.replace('_', ' ')}, up for {_span(found.uptime_s)}"]
+    return "\n".join(_lines(found))
+
+
+def _lines(found: "Health") -> Iterator[str]:
+    facts = [_words(found.state), f"up for {_span(found.uptime_s)}", as_size(found.memory_bytes)]
+    if found.state == "degraded":  # the other states say it themselves
+        facts.insert(1, "ready" if found.ready else "not ready")
+    yield from _entry("", facts)
     for name, provider in sorted(found.providers.items()):
-        lines.append(f"  {name}{' (default)' if provider.is_default else ''}: {_line(provider)}")
-        if provider.remedy:
-            lines.append(f"    {provider.remedy}")
-    return "\n".join(lines)
+        yield from _provider(name, provider)
+    if found.voice_activity is not None:
+        yield from _entry("  voice activity: ", _facts(found.voice_activity))
+        yield from _problem("    ", found.voice_activity.problem)
 
 
-def _line(provider: "ProviderHealth") -> str:
-    facts = [provider.state.replace("_", " "), f"model {provider.model}"]
-    if provider.last_inference_ms is not None:
-        facts.append(f"last decode {provider.last_inference_ms:.0f} ms")
-    if provider.consecutive_errors:
-        facts.append(f"{provider.consecutive_errors} errors in a row")
-    if provider.restarts:
-        facts.append(f"{provider.restarts} restarts")
-    if provider.problem:
-        facts.append(provider.problem)
-    return ", ".join(facts)
+def _provider(name: str, provider: "ProviderHealth") -> Iterator[str]:
+    roles = ["default"] * provider.is_default + ["required"] * provider.is_required
+    title = f"  {name} ({', '.join(roles)}): " if roles else f"  {name}: "
+    trust = "" if provider.breaker == "closed" else f"breaker {_words(provider.breaker)}"
+    if len(provider.models) > 1:
+        count = f"{len(provider.models)} models"
+        facts = [_words(provider.state), trust, count, as_size(provider.memory_bytes)]
+        yield from _entry(title, facts)
+        for model in provider.models:
+            yield from _entry(f"    {model.model}: ", _facts(model))
+            yield from _problem("      ", model.problem)
+    else:
+        about = [fact for model in provider.models for fact in _facts(model)[1:]]
+        state = _words(provider.state)
+        yield from _entry(title, [state, trust, f"model {provider.model}", *about])
+        yield from _problem("    ", provider.problem)
+    if provider.remedy:
+        yield f"    {provider.remedy}"  # in one piece, to be pasted
+
+
+def _facts(model: "ModelHealth") -> list[str]:
+    """What is worth telling of a model, its state first."""
+    facts = [_words(model.state)]
+    if model.streams:
+        facts.append(_count(model.streams, "stream"))
+    if model.last_inference_ms is not None:
+        facts.append(f"last decode {_milliseconds(model.last_inference_ms)}")
+    if model.last_inference_ms is not None and model.idle_s is not None:
+        facts[-1] += f" {_span(model.idle_s)} ago"
+    if model.consecutive_errors:
+        errors = _count(model.consecutive_errors, "error")
+        facts.append(errors if model.consecutive_errors == 1 else f"{errors} in a row")
+    if model.restarts:
+        facts.append(_count(model.restarts, "restart"))
+    facts.append(as_size(model.memory_bytes))
+    if model.gpu_memory_bytes:
+        facts.append(f"{as_size(model.gpu_memory_bytes)} on GPU")
+    return facts
+
+
+def _entry(title: str, facts: list[str]) -> list[str]:
+    text = title + ", ".join(fact for fact in facts if fact)
+    indent = len(title) - len(title.lstrip()) + 4
+    return textwrap.wrap(text, COLUMNS, subsequent_indent=indent * " ", break_on_hyphens=False)
+
+
+def _problem(indent: str, problem: str) -> list[str]:
+    return textwrap.wrap(problem, COLUMNS, initial_indent=indent, subsequent_indent=indent)
+
+
+def _words(state: str) -> str:
+    return state.replace("_", " ")
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _milliseconds(value_ms: float) -> str:
+    return f"{value_ms:.1f} ms" if value_ms < 10 else f"{value_ms:.0f} ms"
 
 
 def _span(seconds: float) -> str:

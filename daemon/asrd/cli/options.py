@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from asrd.config import Setting
+from asrd.choices import Setting
 
 
 class Task(StrEnum):

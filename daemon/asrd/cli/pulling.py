@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from asrd.cli.catalogue import Entry
@@ -16,34 +18,23 @@ if TYPE_CHECKING:
     from asrd.providers.spec import ModelStatus, ReportPull
 
 
+GRACE_S = 2.0
+"""After Ctrl-C, for a download to take away what it has begun."""
+
+
 def pull(entry: Entry, registered: "Registered") -> "ModelStatus":
     """Fetch a model; returns what it is afterwards.
 
-    Ctrl-C ends the process with exit code 130, without another word.
-
     Raises:
         CommandError: it cannot be fetched, or is not usable when it is.
+        KeyboardInterrupt: Ctrl-C; should the process not have ended soon after, it is ended.
     """
     model = entry.status.model
-    failure: list[BaseException] = []
-
-    def run(report: "ReportPull") -> None:
+    with _progress(entry.name) as (report, end_bar), _interruptible(end_bar):
         try:
             registered.provider.pull(model, report)
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            failure.append(error)
-
-    # Libraries download in threads of their own, which an exception here does not reach and which
-    # Python waits for at its end. So this thread only waits, and an interrupt ends the process.
-    try:
-        with _progress(entry.name) as report:
-            thread = threading.Thread(target=run, args=(report,), name="asrd-pull", daemon=True)
-            thread.start()
-            thread.join()
-    except KeyboardInterrupt:
-        _leave()
-    if failure:
-        raise _failed(entry.name, failure[0]) from failure[0]
+        except Exception as error:
+            raise _failed(entry.name, error) from error
     status = registered.status(model)
     if not status.is_present:
         problem = f"{entry.name} was fetched and still is not usable ({status.problem})"
@@ -51,26 +42,52 @@ def pull(entry: Entry, registered: "Registered") -> "ModelStatus":
     return status
 
 
-def _failed(name: str, error: BaseException) -> CommandError:
+def _failed(name: str, error: Exception) -> CommandError:
     if isinstance(error, ProviderError):
         return CommandError(f"{name} was not fetched: {error}", Exit.UNAVAILABLE)
     text = f"{name} was not fetched: {type(error).__name__}: {error}"
     return CommandError(text, Exit.UNAVAILABLE)
 
 
-def _leave() -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-    os._exit(Exit.INTERRUPTED)
+@contextlib.contextmanager
+def _interruptible(end_bar: Callable[[], None]) -> Iterator[None]:
+    """Have Ctrl-C end the block as usual, and the process if that takes too long.
+
+    Libraries download in threads of their own, which an exception here does not reach and which
+    Python waits for, in the block and at its own end.
+    """
+
+    def leave() -> NoReturn:
+        end_bar()
+        os._exit(Exit.INTERRUPTED)
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        guard = threading.Timer(GRACE_S, leave)
+        guard.daemon = True  # it outlasts the block: it is there for what follows, too
+        guard.start()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # ignored, as in the background of a script
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
-def _progress(name: str) -> "Iterator[ReportPull]":
-    """What to call with the bytes so far: draws a bar on stderr if that is a terminal."""
+def _progress(name: str) -> "Iterator[tuple[ReportPull, Callable[[], None]]]":
+    """What to call with the bytes so far, and at an early end.
+
+    Draws a bar on stderr if that is a terminal.
+    """
     if sys.stderr is None or not sys.stderr.isatty():
-        yield lambda _here, _total: None
+        yield (lambda _here, _total: None), (lambda: None)
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -85,4 +102,4 @@ def _progress(name: str) -> "Iterator[ReportPull]":
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(short, total=None)
-        yield lambda here, total: bar.update(task, completed=here, total=total)
+        yield (lambda here, total: bar.update(task, completed=here, total=total)), bar.stop

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asrd.choices import Loading, WarmUp
 from asrd.cli.exits import CommandError, Exit
 from asrd.cli.options import ModelOption, ProviderOption, SettingsOption, read_settings
-from asrd.config import Loading, WarmUp
 
 if TYPE_CHECKING:
     from asrd.config import Config

@@ -1,6 +1,8 @@
 """Tables, as wide as the terminal, or wide enough to be cut by `awk` where there is none."""
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 
 PIPED_COLUMNS = 160
@@ -22,11 +24,20 @@ def render(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         table.add_column(heading, no_wrap=bool(heading), overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    console = Console(width=None if is_terminal else PIPED_COLUMNS, highlight=False)
+    console = Console(width=_columns(), highlight=False)
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
+
+
+def fold(text: str) -> str:
+    """A sentence on as many indented lines as it takes."""
+    return textwrap.fill(text, _columns(), initial_indent="  ", subsequent_indent="  ")
+
+
+def _columns() -> int:
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if is_terminal else PIPED_COLUMNS
 
 
 def as_size(size_bytes: int) -> str:

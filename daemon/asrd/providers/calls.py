@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from asrd.config import Setting, WarmUp
+from asrd.choices import Setting, WarmUp
 from asrd.framing import HEADER
 from asrd.providers.spec import Task
 from asrd.transcript import Hypothesis

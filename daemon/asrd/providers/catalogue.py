@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from asrd.config import Config, Loading, Setting
+from asrd.choices import Loading, Setting
+from asrd.config import Config
 from asrd.errors import ModelUnavailable
 from asrd.providers import calls
 from asrd.providers.registry import Registry, UnknownProvider
@@ -69,15 +70,15 @@ class Catalogue:
             ModelUnavailable: none of them is here; tells of the one that was asked for.
         """
         found: list[ModelKey | None] = []
-        missing: list[ModelUnavailable] = []
+        missing: list[ModelUnavailable | UnknownProvider] = []
         name = self._config.provider if provider in (None, AUTO) else str(provider)
         self._registry.get(name)
         for entry in (None, *self._config.fallback_of(name)):
             key = None
             try:
                 key = self.key(name, model) if entry is None else self.key(*_split(entry))
-            except ModelUnavailable as error:
-                missing.append(error)
+            except (ModelUnavailable, UnknownProvider) as error:
+                missing.append(error)  # a fallback's plugin may be broken
             if key is None or key not in found:
                 found.append(key)
         if not any(found):

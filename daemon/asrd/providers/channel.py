@@ -42,8 +42,9 @@ class CallChannel:
     def next_call(self) -> calls.AnyCall:
         """The next call, waited for. Raises EOFError when the core has closed, or OSError."""
         while not self._calls:
-            if not self._read():
-                raise EOFError
+            with self._lock:  # a thread of the engine's that is late may just have read
+                if not self._calls and not self._read():
+                    raise EOFError
         call = self._calls.popleft()
         self._current = call.id
         if self._aborted:  # what came too late for an earlier call means nothing any more
@@ -53,12 +54,14 @@ class CallChannel:
 
     def send(self, answer: calls.AnyAnswer) -> None:
         """Send an answer. Raises OSError when the core is gone."""
-        self._aborted.discard(answer.id)
-        self._socket.sendall(calls.frame(answer))
+        with self._lock:
+            self._aborted.discard(answer.id)
+            self._socket.sendall(calls.frame(answer))
 
     def tell_loaded(self) -> None:
         """Tell that the model of the current call is loaded and is being warmed."""
-        self._socket.sendall(calls.frame(calls.Progress(id=self._current, is_loaded=True)))
+        with self._lock:
+            self._socket.sendall(calls.frame(calls.Progress(id=self._current, is_loaded=True)))
 
     def keep_going(self) -> bool:
         """The current call has got further; returns whether it is still wanted."""

@@ -1,8 +1,8 @@
 """Models from the Hugging Face hub, into the cache that every program of this user shares.
 
-The library does the fetching: resuming, locks against a second process, and a name in the
-snapshot's folder only for a file that is whole. What is added here is what a command needs: the
-bytes so far, and one sentence for whatever goes wrong.
+The library does the fetching: locks against a second process, and a name in the snapshot's folder
+only for a file that is whole, so that a pull that was broken off goes on with the next file. What
+is added here is what a command needs: the bytes so far, and one sentence for whatever goes wrong.
 """
 
 import errno
@@ -23,7 +23,6 @@ from asrd.errors import ProviderError
 if TYPE_CHECKING:
     from asrd.providers.spec import ReportPull
 
-_DEFAULT_ENDPOINT = "https://huggingface.co"
 _ANSWER_TIMEOUT_S = 20.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -245,7 +244,8 @@ def _sentence(error: BaseException, repository: str, cache: Path) -> str:
 
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
         error = error.__cause__
-    hub = _shown(_endpoint() or _DEFAULT_ENDPOINT)
+    endpoint = _endpoint()
+    hub = "the Hugging Face hub" if endpoint is None else _shown(endpoint)
     status = getattr(getattr(error, "response", None), "status_code", None)
     number = getattr(error, "errno", None)
     match error:

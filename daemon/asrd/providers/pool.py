@@ -71,7 +71,7 @@ class ModelPool:
             self._residents[key] = Resident(
                 str(key),
                 lambda call_id: self.catalogue.load_call(key, call_id),
-                lambda: self._on_change(key),
+                lambda: self._changed(key),
                 rule=self._config.supervision,
                 make_room=lambda: self._make_room(key),
                 on_outcome=lambda has_failed: self._worked(key, has_failed=has_failed),
@@ -168,9 +168,14 @@ class ModelPool:
         if isinstance(found, calls.GpuMeasured):
             self.tenancy.learn_gpu_total(found.gpu_total_bytes)
 
+    def _changed(self, key: ModelKey) -> None:
+        self.tenancy.touch(key)
+        self._on_change(key)
+
     # ── trust ─────────────────────────────────────────────────────────────────────────────────
 
     def _worked(self, key: ModelKey, *, has_failed: bool) -> None:
+        self.tenancy.touch(key)
         breaker = self.breaker(key.provider)
         if not has_failed:
             breaker.succeed()
@@ -181,10 +186,9 @@ class ModelPool:
     async def _probe(self, provider: str, breaker: Breaker) -> None:
         """One inference decides whether the provider is trusted again."""
         error = ""
-        for key in self._of(provider):
+        for resident in [self._residents[key] for key in self._of(provider)]:
             try:
-                resident = self.resident(key)
-                await resident.ensure()
+                await resident.ensure()  # one that was unloaded meanwhile stays so
                 await resident.call(probe_call, PROBE_S)
             except ProviderError as failure:
                 error = str(failure)

@@ -7,7 +7,7 @@ the result, and `provider = "auto"` runs it.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from asrd.config import Setting
+from asrd.choices import Setting
 from asrd.errors import ProviderError
 from asrd.machine import Machine
 from asrd.providers.registry import Registered, Registry
@@ -148,8 +148,6 @@ def _too_large(candidate: _Candidate) -> str:
 
 
 def _sentence(reason: str) -> str:
-    reason = " ".join(reason.split()).removesuffix(".")
-    if reason[1:2].islower():  # not a name such as GPU
-        reason = reason[0].lower() + reason[1:]
     claim = "The most accurate model that is present and suits this machine"
+    reason = " ".join(reason.split()).removesuffix(".")
     return f"{claim}: {reason}." if reason else f"{claim}."

@@ -5,7 +5,7 @@ loaded. Among the others the least recently used goes first; those that are kept
 """
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,14 @@ class Room:
             and (self.gpu_bytes is None or total.gpu_bytes <= self.gpu_bytes)
         )
 
+    def is_relieved_by(self, leaving: Footprint, count: int, total: Footprint) -> bool:
+        """Whether a model of so much memory, by leaving, lessens what there is too much of."""
+        return (
+            not self.holds(count, Footprint())
+            or (leaving.memory_bytes > 0 and not self.holds(0, replace(total, gpu_bytes=0)))
+            or (leaving.gpu_bytes > 0 and not self.holds(0, replace(total, memory_bytes=0)))
+        )
+
 
 def expired(tenants: Iterable[Tenant], idle_ttl_s: float | None) -> list[Hashable]:
     """Models that have had no work for longer than they may."""
@@ -72,18 +80,17 @@ def evictions(
 ) -> list[Hashable] | None:
     """What has to go so that the rest, and one more model of `wanted`, are within the room.
 
-    Least recently used first, and no more than needed. None: it cannot be done. Without `wanted`,
-    what can go goes even when that is not enough.
+    Least recently used first, and none whose leaving would not help. None: it cannot be done.
+    Without `wanted`, what can go goes even when that is not enough.
     """
     total = sum((each.footprint for each in tenants), wanted or Footprint())
     count = len(tenants) + (wanted is not None)
     gone: list[Hashable] = []
     for each in least_recent_first(tenants):
-        if room.holds(count, total):
-            break
-        gone.append(each.key)
-        total -= each.footprint
-        count -= 1
+        if room.is_relieved_by(each.footprint, count, total):
+            gone.append(each.key)
+            total -= each.footprint
+            count -= 1
     return gone if wanted is None or room.holds(count, total) else None
 
 

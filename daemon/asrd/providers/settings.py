@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from asrd.config import Setting
+from asrd.choices import Setting
 from asrd.errors import ProviderError
 
 Settings = TypeVar("Settings")

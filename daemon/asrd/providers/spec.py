@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pluggy
 
-from asrd.config import Setting
+from asrd.choices import Setting
 from asrd.errors import ProviderError
 from asrd.machine import Machine
 

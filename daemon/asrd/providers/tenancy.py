@@ -46,6 +46,10 @@ class Tenancy:
     def release(self, key: ModelKey) -> None:
         """A stream is on this model no more."""
         self._streams[key] -= 1
+        self.touch(key)
+
+    def touch(self, key: ModelKey) -> None:
+        """The model has come up, or has just done some work: its idle time begins anew."""
         self._used_at_s[key] = self._clock.now_s()
 
     def leave(self, key: ModelKey) -> None:
@@ -62,7 +66,8 @@ class Tenancy:
         Raises:
             ProviderError: there is no room, and what to do.
         """
-        wanted, tenants, room = self._size(key), self._tenants(residents), self._room()
+        others = {each: resident for each, resident in residents.items() if each != key}
+        wanted, tenants, room = self._size(key), self._tenants(others), self._room()
         gone = residency.evictions(tenants, room, wanted)
         if gone is None:
             raise ProviderError(_no_room(key, wanted, tenants, room))
@@ -76,7 +81,7 @@ class Tenancy:
             )
         self._holders.add(key)
         self._used_at_s[key] = self._clock.now_s()
-        return [each for each in residents if each in gone]
+        return [each for each in others if each in gone]
 
     def overstayed(self, residents: Residents) -> dict[ModelKey, str]:
         """The models that have to go now, and why."""

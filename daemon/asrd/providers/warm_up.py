@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 from asrd.audio import SAMPLE_RATE
-from asrd.config import WarmUp
+from asrd.choices import WarmUp
 from asrd.providers.calls import WarmUpDecode
 from asrd.providers.spec import DecodeOptions, Model
 

@@ -2,7 +2,8 @@
 
 It tells what is so, not what was hoped for. `ready` says that the daemon can take work: every
 required provider (the default one, where none is) is up, or was not asked for yet and is here to be
-loaded. It is false from the moment a worker's death is seen until its successor is warm.
+loaded. It is false from the moment a worker's death is seen until its successor is warm, and in the
+answer of a deep check at which all models of a required provider failed.
 """
 
 import asyncio
@@ -53,7 +54,7 @@ class Checkup:
         names = self._hub.pool.catalogue.names
         providers = {name: self._provider(name, failures) for name in names}
         voice = self._model("silero", self._hub.voice.resident, streams=0)
-        is_ready = self._is_ready()
+        is_ready = self._is_ready(failures)
         return Health(
             state=self._state(providers, is_ready=is_ready),
             live=True,
@@ -73,9 +74,14 @@ class Checkup:
         config = self._hub.config
         return [name for name, own in config.providers.items() if own.required] or [config.provider]
 
-    def _is_ready(self) -> bool:
-        voice = self._hub.voice.resident
-        return not _has_failed(voice) and all(self._can_serve(name) for name in self._required)
+    def _is_ready(self, failures: Mapping[ModelKey, str]) -> bool:
+        if _has_failed(self._hub.voice.resident):
+            return False
+        for name in self._required:
+            tried = [failure for key, failure in failures.items() if key.provider == name]
+            if not self._can_serve(name) or (tried and all(tried)):
+                return False
+        return True
 
     def _can_serve(self, provider: str) -> bool:
         """Whether the provider is up, or only waits for somebody to need it."""
@@ -196,14 +202,14 @@ class Checkup:
             async with asyncio.timeout(DEEP_TIMEOUT_S):
                 await resident.ensure()
                 await resident.call(probe_call, PROBE_S)
-        except (AsrdError, OSError) as error:
-            return str(error)
         except TimeoutError:
             # One that has done other work meanwhile has proved itself by that.
             if (resident.worked_at_s or 0.0) < began_s:
                 problem = f"the deep check had no answer within {DEEP_TIMEOUT_S:.0f} s"
                 resident.complain(problem)  # it cannot know itself: its call is under way
                 return problem
+        except (AsrdError, OSError) as error:
+            return str(error)
         return ""
 
 

@@ -266,7 +266,7 @@ class Hub:
         key = served.chain[level]
         if key is None:
             return
-        log.warning("stream_moved", to=str(key), level=level, **_names(served))
+        log.warning("stream_moved", to=str(key), place=level, **_names(served))
         self.pool.tenancy.acquire(key)
         self.pool.tenancy.release(served.key)
         served.key, served.level = key, level

@@ -5,11 +5,10 @@ from dataclasses import fields, replace
 
 import structlog
 
-from asrd.config import Config, Loading, ProviderConfig
+from asrd.choices import Loading
+from asrd.config import Config, ProviderConfig
 from asrd.errors import AsrdError, ProtocolError, ProviderError, StartupError
 from asrd.providers.catalogue import AUTO, Catalogue, ModelKey
-from asrd.providers.inspection import inspect_machine
-from asrd.providers.recommendation import recommend
 from asrd.providers.registry import Registry, UnknownProvider
 from asrd.server.hub import Hub
 from asrd.server.notify import notify
@@ -39,6 +38,9 @@ def settled(config: Config, registry: Registry) -> Config:
 
 
 def _chosen(config: Config, registry: Registry) -> Config:
+    from asrd.providers.inspection import inspect_machine
+    from asrd.providers.recommendation import recommend
+
     try:
         choice = recommend(inspect_machine(), registry)
     except ProviderError as error:
