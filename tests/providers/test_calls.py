@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from asrd.choices import WarmUp
 from asrd.framing import HEADER, FrameSplitter
 from asrd.providers import calls
 from asrd.transcript import Hypothesis, Word
@@ -21,6 +22,9 @@ CALLS: list[calls.AnyCall] = [
     calls.LoadModel(
         id=1, plugin="p", provider="q", model="m", settings={"a": 1, "b": 0.5, "c": True, "d": "x"}
     ),
+    calls.LoadModel(
+        id=1, plugin="p", provider="q", model="m", settings={}, warm_up=WarmUp.STANDARD
+    ),
     calls.LoadVoiceActivity(id=2),
     calls.Decode(
         id=2**40,
@@ -32,13 +36,26 @@ CALLS: list[calls.AnyCall] = [
         is_partial=True,
     ),
     calls.Score(id=4, streams=[calls.Windows(windows=b"1234", state=b"")]),
+    calls.Abort(id=5),
+    calls.MeasureGpu(id=6),
 ]
 ANSWERS: list[calls.AnyAnswer] = [
     calls.Loaded(id=1, load_s=0.5, warm_up_s=0.0),
+    calls.Loaded(
+        id=1,
+        load_s=0.5,
+        warm_up_s=0.5,
+        warm_up=[calls.WarmUpDecode(audio_s=0.5, took_s=0.25)],
+        gpu_bytes=2**40,
+    ),
     calls.Decoded(id=2, hypothesis=HYPOTHESIS, decode_s=0.125),
     calls.Decoded(id=2, hypothesis=Hypothesis(text=""), decode_s=0.125),
     calls.Scored(id=3, streams=[calls.Probabilities(probabilities=b"12", state=b"34")]),
     calls.Failed(id=4, kind="unavailable", message="get it"),
+    calls.Failed(id=4, kind="cancelled", message=""),
+    calls.Progress(id=5),
+    calls.Progress(id=5, is_loaded=True),
+    calls.GpuMeasured(id=6, gpu_bytes=2**40, gpu_total_bytes=2**41),
 ]
 
 

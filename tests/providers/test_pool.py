@@ -1,22 +1,32 @@
-"""The models that are loaded: asked for by name, kept, and given back."""
+"""The models that are loaded: kept while they may be, and given back."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from asrd.config import Setting
-from asrd.errors import ModelUnavailable, ProviderError
+from asrd.choices import Setting
+from asrd.config import Config, ProviderConfig, Residency, Supervision
+from asrd.errors import ProviderError
 from asrd.providers import calls
+from asrd.providers.breaker import BreakerState
 from asrd.providers.catalogue import Catalogue, ModelKey
-from asrd.providers.pool import ModelPool
-from asrd.providers.registry import Registry, UnknownProvider, discover
+from asrd.providers.gpu_memory import measure
 from asrd.providers.lifecycle import ModelState
-from support.workers import UNRULY, decode
+from asrd.providers.pool import ModelPool
+from asrd.providers.registry import Registry, discover
+from asrd.providers.supervisor import WorkerDied
+from support.clock import VirtualClock
+from support.waiting import until
+from support.workers import UNRULY, decode, run
 
 ECHO = ModelKey(provider="echo", model="echo")
+PICKY = ModelKey(provider="picky", model="fine")
 
 Settings = Mapping[str, Mapping[str, Setting]]
 
@@ -25,89 +35,86 @@ Settings = Mapping[str, Mapping[str, Setting]]
 def registry() -> Registry:
     registry = discover()
     registry.add(UNRULY)
+    registry.add("support.picky")
     return registry
 
 
+@dataclass
+class House:
+    """A pool, its time, and what it has told and begun."""
+
+    registry: Registry
+    config: Config
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    changed: list[ModelKey] = field(default_factory=list)
+    tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.pool = ModelPool(
+            Catalogue(self.registry, self.config),
+            self.config,
+            self.clock,
+            on_change=self.changed.append,
+            start=lambda work: self.tasks.add(asyncio.create_task(work)),
+        )
+
+    def key(self, provider: str, model: str | None = None) -> ModelKey:
+        return self.pool.catalogue.key(provider, model)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let it look after its models once, and wait for all that this begins."""
+        self.clock.advance(seconds)
+        self.pool.check()
+        await self.settle()
+
+    async def settle(self) -> None:
+        while self.tasks:
+            await self.tasks.pop()
+
+
 @asynccontextmanager
-async def pool_of(
+async def house_of(
     registry: Registry,
     settings: Settings | None = None,
     *,
-    default: str = "echo",
-    model: str | None = None,
-) -> AsyncIterator[tuple[ModelPool, list[ModelKey]]]:
-    """A pool, and the keys of the models that changed."""
-    changed: list[ModelKey] = []
-    pool = ModelPool(
-        registry,
-        default_provider=default,
-        default_model=model,
-        settings=settings or {},
-        on_change=changed.append,
+    residency: Residency | None = None,
+    supervision: Supervision | None = None,
+    use: Mapping[str, Any] | None = None,
+) -> AsyncIterator[House]:
+    """A house whose pool is stopped at the end; `use` is how every provider with settings is."""
+    config = Config(
+        provider="echo",
+        providers={
+            name: ProviderConfig(settings=own, **(use or {}))
+            for name, own in (settings or {}).items()
+        },
+        residency=residency or Residency(),
+        supervision=supervision or Supervision(first_pause_s=0.001),
     )
+    house = House(registry, config)
     try:
-        yield pool, changed
+        yield house
     finally:
-        await pool.stop()
-
-
-def test_names_that_are_left_out_are_the_defaults(registry: Registry) -> None:
-    async def scenario() -> None:
-        async with pool_of(registry, default="unruly", model="slow") as (pool, _):
-            assert pool.resolve(None, None) == ModelKey(provider="unruly", model="slow")
-            assert pool.resolve("unruly", None) == ModelKey(provider="unruly", model="slow")
-            assert pool.resolve(None, "fine") == ModelKey(provider="unruly", model="fine")
-            assert pool.resolve("echo", None) == ECHO  # the default model is unruly's alone
-            assert str(ECHO) == "echo/echo"
-
-    asyncio.run(scenario())
-
-
-def test_a_model_that_is_not_here_is_told_with_the_command_that_gets_it(
-    registry: Registry,
-) -> None:
-    async def scenario() -> None:
-        async with pool_of(registry) as (pool, _):
-            with pytest.raises(ModelUnavailable, match=r"-m moonshine_voice\.download --stt"):
-                pool.resolve("moonshine", "base-en")
-            with pytest.raises(ModelUnavailable, match=r"no 'other'\.$"):
-                pool.resolve("echo", "other")
-            with pytest.raises(UnknownProvider):
-                pool.resolve("ech", None)
-            assert not pool.residents
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize("model", ["~nobody-of-this-name/x", "/\0", "/" + "x" * 300, "/\ud800"])
-@pytest.mark.parametrize("provider", ["moonshine", "faster_whisper", "whisper_cpp"])
-def test_a_strange_name_of_a_model_is_told_and_never_a_crash(
-    registry: Registry, provider: str, model: str
-) -> None:
-    async def scenario() -> None:
-        async with pool_of(registry) as (pool, _):
-            with pytest.raises(ModelUnavailable):
-                pool.resolve(provider, model)
-
-    asyncio.run(scenario())
+        await house.pool.stop()
+        await house.settle()
 
 
 def test_a_model_is_loaded_once_and_with_its_providers_settings(registry: Registry) -> None:
     async def scenario() -> None:
-        settings = {"unruly": {"deed": "refuse"}}
-        key = ModelKey(provider="unruly", model="fine")
-        async with pool_of(registry, settings) as (pool, changed):
+        async with house_of(registry, {"unruly": {"deed": "refuse"}}) as house:
+            pool, key = house.pool, house.key("unruly")
             assert not pool.takes_work(key)
             resident = pool.resident(key)
             assert pool.resident(key) is resident
             await resident.ensure()
             assert pool.takes_work(key)
-            assert changed == [key, key]
+            assert house.changed == [key] * 3  # starting, warming up, ready
+            assert pool.is_up(key)
             with pytest.raises(ProviderError, match="not to be read"):
                 await resident.call(decode(is_marked=True))
             assert pool.residents == {key: resident}
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
 def children() -> set[int]:
@@ -119,7 +126,8 @@ def test_unloading_gives_the_memory_back(registry: Registry) -> None:
     """The worker is gone, and with it every byte."""
 
     async def scenario() -> None:
-        async with pool_of(registry) as (pool, changed):
+        async with house_of(registry) as house:
+            pool = house.pool
             before = children()
             await pool.resident(ECHO).ensure()
             pid = pool.resident(ECHO).pid
@@ -130,15 +138,16 @@ def test_unloading_gives_the_memory_back(registry: Registry) -> None:
             assert children() == before
             assert not pool.takes_work(ECHO)
             assert not pool.residents
-            assert len(changed) == 3
+            assert house.changed == [ECHO] * 4
             await pool.unload(ECHO)  # nothing to do
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
 def test_work_for_an_unloaded_model_loads_it_again(registry: Registry) -> None:
     async def scenario() -> None:
-        async with pool_of(registry) as (pool, _):
+        async with house_of(registry) as house:
+            pool = house.pool
             await pool.resident(ECHO).ensure()
             await pool.unload(ECHO)
             pool.need(ECHO)
@@ -147,27 +156,31 @@ def test_work_for_an_unloaded_model_loads_it_again(registry: Registry) -> None:
             await pool.resident(ECHO).ensure()
             assert isinstance(await pool.resident(ECHO).call(decode()), calls.Decoded)
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
 def test_a_model_that_cannot_be_had_takes_work_so_that_nobody_waits_for_it(
     registry: Registry,
 ) -> None:
     async def scenario() -> None:
-        key = ModelKey(provider="unruly", model="bad_at_load")
-        async with pool_of(registry, {"unruly": {"deed": "raise"}}) as (pool, _):
+        async with house_of(registry, {"unruly": {"deed": "raise"}}) as house:
+            pool, key = house.pool, house.key("unruly", "bad_at_load")
+            assert not pool.has_failed(key)
             with pytest.raises(ProviderError):
                 await pool.resident(key).ensure()
             assert pool.takes_work(key)
+            assert pool.has_failed(key)
+            assert not pool.is_up(key)
             with pytest.raises(ProviderError, match="unruly by design"):
                 await pool.resident(key).call(decode())
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
 def test_after_the_end_nothing_is_loaded_any_more(registry: Registry) -> None:
     async def scenario() -> None:
-        async with pool_of(registry) as (pool, _):
+        async with house_of(registry) as house:
+            pool = house.pool
             before = children()
             await pool.resident(ECHO).ensure()
             await pool.stop()
@@ -175,4 +188,268 @@ def test_after_the_end_nothing_is_loaded_any_more(registry: Registry) -> None:
             assert not pool.residents
             assert children() == before
 
-    asyncio.run(scenario())
+    run(scenario)
+
+
+# ── room ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_of_two_loads_at_once_that_have_room_for_one_the_other_is_refused(
+    registry: Registry,
+) -> None:
+    async def scenario() -> None:
+        async with house_of(registry, residency=Residency(max_models=1)) as house:
+            pool, before = house.pool, children()
+            loads = (pool.resident(key).ensure() for key in (ECHO, PICKY))
+            won, lost = await asyncio.gather(*loads, return_exceptions=True)
+            assert won is None
+            assert str(lost) == (
+                "there is no room for picky/fine beside echo/echo: max_models is 1; end streams or "
+                "raise the limit"
+            )
+            assert len(children() - before) == 1
+            assert pool.is_up(ECHO)
+            assert pool.has_failed(PICKY)
+            await pool.resident(PICKY).ensure()  # now the other is idle, and goes
+            assert pool.is_up(PICKY)
+            assert ECHO not in pool.residents
+
+    run(scenario)
+
+
+def test_the_model_that_was_used_least_recently_goes_and_its_worker_with_it(
+    registry: Registry,
+) -> None:
+    async def scenario() -> None:
+        async with house_of(registry, residency=Residency(max_models=2)) as house:
+            pool, fine = house.pool, house.key("unruly", "fine")
+            for key in (ECHO, PICKY):
+                await pool.resident(key).ensure()
+                house.clock.advance(1)
+            await pool.resident(ECHO).call(decode())  # so that picky is the idle one
+            gone = pool.resident(PICKY).pid
+            house.clock.advance(1)
+            await pool.resident(fine).ensure()
+            assert pool.residents.keys() == {ECHO, fine}
+            assert gone is not None
+            assert not psutil.pid_exists(gone)
+
+    run(scenario)
+
+
+def test_a_model_in_use_is_not_taken_from_those_who_use_it(registry: Registry) -> None:
+    async def scenario() -> None:
+        async with house_of(registry, residency=Residency(max_models=1)) as house:
+            pool = house.pool
+            await pool.resident(ECHO).ensure()
+            pool.tenancy.acquire(ECHO)
+            with pytest.raises(ProviderError, match="end streams or raise the limit"):
+                await pool.resident(PICKY).ensure()
+            assert pool.is_up(ECHO)
+            pool.tenancy.release(ECHO)
+            await pool.resident(PICKY).ensure()
+            assert not pool.is_up(ECHO)
+
+    run(scenario)
+
+
+def test_a_load_that_failed_is_not_in_its_own_way(registry: Registry, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        settings = {"unruly": {"deed": "raise", "flag": str(tmp_path / "flag")}}
+        async with house_of(registry, settings, residency=Residency(max_models=1)) as house:
+            resident = house.pool.resident(house.key("unruly", "bad_at_first_load"))
+            with pytest.raises(ProviderError, match="unruly by design"):
+                await resident.ensure()
+            await resident.ensure()
+            assert resident.state is ModelState.READY
+
+    run(scenario)
+
+
+def test_an_idle_model_is_unloaded_when_its_time_is_over(registry: Registry) -> None:
+    async def scenario() -> None:
+        rule = Residency(idle_ttl_s=60.0, check_interval_s=2.0)
+        async with house_of(registry, residency=rule) as house:
+            pool, before = house.pool, children()
+            await pool.resident(ECHO).ensure()
+            await house.pass_time(59.0)
+            await pool.resident(ECHO).call(decode())
+            await house.pass_time(59.0)
+            assert pool.is_up(ECHO)
+            pool.tenancy.acquire(ECHO)
+            await house.pass_time(1000.0)
+            pool.tenancy.release(ECHO)
+            await house.pass_time(59.0)
+            assert pool.is_up(ECHO)
+            await house.pass_time(1.0)  # it looks every 2 s
+            assert pool.is_up(ECHO)
+            await house.pass_time(1.0)
+            assert not pool.residents
+            assert children() == before
+
+    run(scenario)
+
+
+def test_a_model_that_is_kept_warm_outlasts_its_idle_time(registry: Registry) -> None:
+    async def scenario() -> None:
+        use = {"keep_warm": True}
+        rule = Residency(idle_ttl_s=60.0)
+        async with house_of(registry, {"echo": {}}, residency=rule, use=use) as house:
+            await house.pool.resident(ECHO).ensure()
+            await house.pass_time(1000.0)
+            assert house.pool.is_up(ECHO)
+
+    run(scenario)
+
+
+def test_a_model_over_the_memory_budget_goes_when_it_is_idle(registry: Registry) -> None:
+    """Its size is measured: `echo` has no files to judge it by."""
+
+    async def scenario() -> None:
+        rule = Residency(memory_budget="150MB")
+        async with house_of(registry, {"echo": {"memory_mb": 200}}, residency=rule) as house:
+            pool, key = house.pool, house.key("echo")
+            await pool.resident(key).ensure()
+            pool.tenancy.acquire(key)
+            await house.pass_time(5.0)
+            assert pool.is_up(key)
+            pool.tenancy.release(key)
+            await house.pass_time(5.0)
+            assert not pool.residents
+            with pytest.raises(
+                ProviderError, match=r"it takes 2\d\d MB .* memory_budget of 150 MB"
+            ):
+                await pool.resident(key).ensure()  # what it takes is known by now
+
+    run(scenario)
+
+
+# ── trust ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def fail(house: House, key: ModelKey, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(ProviderError):
+            await house.pool.resident(key).call(decode())
+        await asyncio.sleep(0)
+
+
+def test_a_provider_that_fails_gets_a_rest_and_a_probe(registry: Registry, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        flag = tmp_path / "flag"
+        settings = {"unruly": {"deed": "refuse", "flag": str(flag)}}
+        rule = Supervision(breaker_failures=4, breaker_open_s=30.0)
+        async with house_of(registry, settings, supervision=rule) as house:
+            pool, key = house.pool, house.key("unruly", "flagged")
+
+            def state() -> BreakerState:
+                return pool.breaker("unruly").state
+
+            await pool.resident(key).ensure()
+            await pool.resident(ECHO).ensure()
+
+            flag.touch()  # from now on every decode fails
+            await fail(house, key, 3)
+            assert (pool.takes_work(key), pool.has_failed(key)) == (True, False)
+            house.changed.clear()
+            await fail(house, key, 1)
+            assert state() is BreakerState.OPEN
+            assert key in house.changed
+            assert (pool.takes_work(key), pool.has_failed(key)) == (False, True)
+            assert not pool.is_up(key)
+            assert pool.is_up(ECHO)  # another's trouble is not its own
+            assert pool.takes_work(ECHO)
+
+            await house.pass_time(29.9)
+            assert state() is BreakerState.OPEN
+            house.changed.clear()
+            await house.pass_time(0.1)  # a probe, in vain
+            assert state() is BreakerState.OPEN
+            assert key in house.changed
+            assert pool.takes_work(key)  # who has nowhere else to go gets an answer
+            assert not pool.is_up(key)
+
+            flag.unlink()
+            await house.pass_time(29.9)
+            assert state() is BreakerState.OPEN
+            house.changed.clear()
+            await house.pass_time(0.1)
+            assert state() is BreakerState.CLOSED
+            assert key in house.changed
+            assert (pool.is_up(key), pool.has_failed(key)) == (True, False)
+
+    run(scenario)
+
+
+def test_a_success_between_failures_keeps_the_trust(registry: Registry, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        flag = tmp_path / "flag"
+        settings = {"unruly": {"deed": "refuse", "flag": str(flag)}}
+        rule = Supervision(breaker_failures=3)
+        async with house_of(registry, settings, supervision=rule) as house:
+            key = house.key("unruly", "flagged")
+            await house.pool.resident(key).ensure()
+            for _ in range(3):
+                flag.touch()
+                await fail(house, key, 2)
+                flag.unlink()
+                await house.pool.resident(key).call(decode())
+            assert house.pool.breaker("unruly").state is BreakerState.CLOSED
+
+    run(scenario)
+
+
+def test_a_probe_whose_models_are_unloaded_meanwhile_loads_none(registry: Registry) -> None:
+    async def scenario() -> None:
+        settings = {"unruly": {"flag": "/nonexistent"}}
+        async with house_of(registry, settings) as house:
+            pool, before = house.pool, children()
+            slow, fine = (house.key("unruly", model) for model in ("slow", "fine"))
+            pool.resident(slow).begin()
+            await pool.resident(fine).ensure()
+            while pool.breaker("unruly").state is BreakerState.CLOSED:
+                pool.breaker("unruly").fail(house.clock.now_s())
+            house.clock.advance(1000.0)
+            pool.check()
+            await asyncio.sleep(0)  # the probe waits for the slow one
+            assert pool.breaker("unruly").state is BreakerState.HALF_OPEN
+            await pool.stop()
+            await house.settle()
+            assert not pool.residents
+            assert children() == before
+
+    run(scenario)
+
+
+def test_a_worker_that_hangs_is_ended_by_the_regular_look(registry: Registry) -> None:
+    async def scenario() -> None:
+        rule = Supervision(first_pause_s=0.001, hang_after_s=2.0)
+        async with house_of(registry, {"unruly": {"deed": "sleep"}}, supervision=rule) as house:
+            resident = house.pool.resident(house.key("unruly"))
+            await resident.ensure()
+            await house.pass_time(0.5)
+            call = resident.call(decode(is_marked=True))
+            for _ in range(5):
+                await house.pass_time(0.5)
+            with pytest.raises(WorkerDied):
+                await call
+            await until(lambda: resident.state is ModelState.READY)
+
+    run(scenario)
+
+
+def test_the_gpu_memory_of_idle_models_is_measured_anew(registry: Registry) -> None:
+    """By their workers, for a driver may hang; without one, the answer is none."""
+
+    async def scenario() -> None:
+        async with house_of(registry) as house:
+            resident = house.pool.resident(ECHO)
+            await resident.ensure()
+            resident.gpu_bytes = 5  # as if the load had said so
+            await house.pass_time(2.0)
+            assert resident.gpu_bytes == measure(1).gpu_bytes
+            resident.gpu_bytes = 5
+            await house.pass_time(1.0)  # too soon for another look
+            assert resident.gpu_bytes == 5
+
+    run(scenario)

@@ -95,7 +95,7 @@ def test_the_best_that_is_here() -> None:
     found = recommend(LAPTOP, registry(one, two))
     assert (found.provider, found.model, found.settings) == ("one", "b", {"threads": 4})
     assert found.reason == (
-        "The most accurate model that is present and suits this machine: it is b."
+        "The most accurate model that is present and suits this machine: It is b."
     )
     assert found.better is None
     assert found.notes == ()

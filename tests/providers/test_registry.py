@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from asrd.providers.registry import Registry, UnknownProvider, discover
+from asrd.choices import Setting
+from asrd.errors import ProviderError
+from asrd.providers.registry import Registered, Registry, UnknownProvider, discover
 from asrd_echo import EchoProvider
 from support.daemon import install_plugins
 from support.unruly import UnrulyProvider
@@ -112,6 +115,16 @@ def test_a_provider_that_raises_when_asked_for_a_model_has_not_got_it() -> None:
     assert status.problem == (
         "unruly cannot tell of the model 'bad_at_status': RuntimeError: unruly by design"
     )
+
+
+def test_a_provider_that_raises_at_its_settings_is_told_as_such() -> None:
+    class Bad(EchoProvider):
+        def check_settings(self, settings: Mapping[str, Setting]) -> None:
+            raise RuntimeError("unruly by design")
+
+    entry = Registered(provider=Bad(), plugin="bad")
+    with pytest.raises(ProviderError, match="settings: RuntimeError: unruly by design"):
+        entry.check_settings({})
 
 
 def test_looking_for_plugins_imports_no_engine_and_no_array_library() -> None:

@@ -3,39 +3,24 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from asrd.errors import ModelUnavailable, ProviderError
+from asrd.config import Supervision
+from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
 from asrd.providers import calls
 from asrd.providers import resident as module
 from asrd.providers.lifecycle import ModelState
 from asrd.providers.resident import Resident, pause_s
 from asrd.providers.supervisor import WorkerDied
 from support.waiting import until
-from support.workers import decode, load, load_unruly, resident
+from support.workers import QUICK, decode, load, load_unruly, resident, run, unwarmed
 
 LOAD_ECHO = load("asrd_echo", "echo", "echo")
-
-PATIENCE_S = 20.0
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Backing off is tested by its formula; here nobody waits for it."""
-    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.001)
-
-
-def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            await scenario()
-
-    asyncio.run(bounded())
+COMING_UP = [ModelState.STARTING, ModelState.WARMING_UP]
 
 
 async def killed(kept: Resident) -> None:
@@ -46,10 +31,12 @@ async def killed(kept: Resident) -> None:
     await until(lambda: kept.pid != pid)
 
 
-@pytest.mark.parametrize(("deaths", "longest"), [(0, 0.001), (1, 0.002), (5, 0.032), (1000, 30.0)])
-def test_the_pause_doubles_up_to_half_a_minute(deaths: int, longest: float) -> None:
-    assert pause_s(deaths, 0.0) == pytest.approx(longest)
-    assert pause_s(deaths, 1.0) == pytest.approx(0.8 * longest)
+@pytest.mark.parametrize(("deaths", "longest"), [(0, 0.1), (1, 0.2), (5, 3.2), (1000, 30.0)])
+def test_the_pause_doubles_from_a_tenth_of_a_second_to_half_a_minute(
+    deaths: int, longest: float
+) -> None:
+    assert pause_s(Supervision(), deaths, 0.0) == pytest.approx(longest)
+    assert pause_s(Supervision(), deaths, 1.0) == pytest.approx(0.8 * longest)
 
 
 def test_one_load_serves_all_who_wait() -> None:
@@ -59,8 +46,9 @@ def test_one_load_serves_all_who_wait() -> None:
             assert kept.state is ModelState.UNAVAILABLE
             assert kept.pid is None
             await asyncio.gather(*(kept.ensure() for _ in range(5)))
-            assert states == [ModelState.STARTING, ModelState.READY]
+            assert states == [*COMING_UP, ModelState.READY]
             assert kept.load_s is not None
+            assert kept.warm_up_s is not None
             assert kept.restarts == 0
             await kept.ensure()
             assert isinstance(await kept.call(decode()), calls.Decoded)
@@ -127,7 +115,7 @@ def test_a_worker_that_dies_while_it_loads_is_followed_by_another(
         make = load_unruly("bad_at_first_load", deed=deed, flag=str(tmp_path / "flag"))
         async with resident(make, lambda: states.append(kept.state)) as kept:
             await kept.ensure()
-            assert states == [ModelState.STARTING, ModelState.READY]
+            assert states == [*COMING_UP, ModelState.READY]
             assert kept.restarts == 1
 
     run(scenario)
@@ -139,8 +127,8 @@ def test_a_model_that_ends_every_worker_is_given_up() -> None:
             with pytest.raises(ProviderError, match="died"):
                 await kept.ensure()
             assert kept.state is ModelState.UNAVAILABLE
-            assert kept.restarts == module.TRIES_BEFORE_UNAVAILABLE - 1
-            assert kept.consecutive_errors == module.TRIES_BEFORE_UNAVAILABLE
+            assert kept.restarts == QUICK.load_attempts - 1
+            assert kept.consecutive_errors == QUICK.load_attempts
 
     run(scenario)
 
@@ -157,7 +145,7 @@ def test_a_death_is_followed_by_a_new_worker(number: int) -> None:
             await until(lambda: kept.state is not ModelState.READY)
             await kept.ensure()
             assert kept.pid not in (None, first)
-            assert states == [ModelState.STARTING, ModelState.READY] * 2
+            assert states == [*COMING_UP, ModelState.READY] * 2
             assert (kept.restarts, kept.consecutive_errors) == (1, 1)
             await kept.call(decode())
             assert kept.consecutive_errors == 0
@@ -171,7 +159,7 @@ def test_a_new_worker_waits_for_the_pause(monkeypatch: pytest.MonkeyPatch) -> No
     async def scenario() -> None:
         pauses: list[int] = []
 
-        def for_ever(deaths: int, jitter: float) -> float:
+        def for_ever(rule: Supervision, deaths: int, jitter: float) -> float:
             pauses.append(deaths)
             return 999
 
@@ -228,12 +216,12 @@ def test_what_ran_once_is_tried_for_ever_and_told_meanwhile(
             kept._make_load = load_unruly("bad_at_first_load", deed="raise", flag=str(nowhere))
             await killed(kept)
             if is_asked_for:  # then nothing but asking ends the pause
-                pauses = iter([0.001] * module.TRIES_BEFORE_UNAVAILABLE + [999.0])
-                monkeypatch.setattr(module, "pause_s", lambda deaths, jitter: next(pauses))
+                pauses = iter([0.001] * QUICK.load_attempts + [999.0])
+                monkeypatch.setattr(module, "pause_s", lambda rule, deaths, jitter: next(pauses))
             with pytest.raises(ProviderError, match="No such file"):
                 await kept.ensure()
             assert kept.state is ModelState.UNAVAILABLE
-            assert kept.restarts == module.TRIES_BEFORE_UNAVAILABLE
+            assert kept.restarts == QUICK.load_attempts
             kept._make_load = make
             if is_asked_for:
                 await kept.ensure()
@@ -281,6 +269,141 @@ def test_failures_are_counted_until_one_decode_succeeds() -> None:
                 assert kept.consecutive_errors == count
             await kept.call(decode())
             assert kept.consecutive_errors == 0
+            assert kept.state is ModelState.READY
+
+    run(scenario)
+
+
+def test_what_one_stream_asks_for_in_vain_is_no_failure() -> None:
+    async def scenario() -> None:
+        outcomes: list[bool] = []
+        make = load("support.picky", "picky", "fine")
+        async with resident(make, on_outcome=outcomes.append) as kept:
+            await kept.ensure()
+            for _ in range(5):
+                with pytest.raises(RequestUnsupported):
+                    await kept.call(decode(language="de"))
+            assert (kept.state, kept.consecutive_errors) == (ModelState.READY, 0)
+            assert outcomes == []
+            await kept.call(decode(language="en"))
+            assert outcomes == [False]
+
+    run(scenario)
+
+
+def test_a_decode_that_is_aborted_answers_early_and_is_no_failure() -> None:
+    async def scenario() -> None:
+        outcomes: list[bool] = []
+        make = load("asrd_echo", "echo", "echo", real_time_factor=100.0)
+        async with resident(unwarmed(make), on_outcome=outcomes.append) as kept:
+            await kept.ensure()
+            call = kept.call(decode(16_000 * 30), 30.0)
+            assert kept.is_busy
+            kept.abort(call)
+            with pytest.raises(DecodeCancelled):
+                await call  # `run` bounds it; it would take 50 minutes
+            facts = (kept.is_busy, kept.state, kept.consecutive_errors)
+            assert facts == (False, ModelState.READY, 0)
+            assert outcomes == []
+
+    run(scenario)
+
+
+def test_it_is_degraded_after_three_failures_and_ready_after_a_success() -> None:
+    async def scenario() -> None:
+        outcomes: list[bool] = []
+        async with resident(load_unruly(deed="refuse"), on_outcome=outcomes.append) as kept:
+            await kept.ensure()
+            for expected in (ModelState.READY, ModelState.READY, ModelState.DEGRADED):
+                with pytest.raises(ProviderError):
+                    await kept.call(decode(is_marked=True))
+                assert kept.state is expected
+            assert kept.problem == "this window is not to be read"
+            await kept.call(decode())  # which it still takes
+            assert (kept.state, kept.problem) == (ModelState.READY, "")
+            assert outcomes == [True, True, True, False]
+
+    run(scenario)
+
+
+def test_a_complaint_degrades_it_until_a_decode_succeeds() -> None:
+    async def scenario() -> None:
+        async with resident(LOAD_ECHO) as kept:
+            kept.complain("it is not even loaded")
+            assert (kept.state, kept.problem) == (ModelState.UNAVAILABLE, "")
+            await kept.ensure()
+            kept.complain("its texts are empty")
+            assert (kept.state, kept.problem) == (ModelState.DEGRADED, "its texts are empty")
+            await kept.call(decode())
+            assert kept.state is ModelState.READY
+
+    run(scenario)
+
+
+def test_a_death_counts_as_one_failure_however_many_calls_were_under_way() -> None:
+    """One for its health; the provider is told of each decode that it cost."""
+
+    async def scenario() -> None:
+        outcomes: list[bool] = []
+        async with resident(load_unruly(deed="kill"), on_outcome=outcomes.append) as kept:
+            await kept.ensure()
+            under_way = [kept.call(decode(is_marked=True)) for _ in range(3)]
+            answers = await asyncio.gather(*under_way, return_exceptions=True)
+            assert [type(answer) for answer in answers] == [WorkerDied] * 3
+            assert kept.consecutive_errors == 1
+            assert set(outcomes) == {True}
+
+    run(scenario)
+
+
+def test_its_memory_is_told_while_it_has_a_worker() -> None:
+    async def scenario() -> None:
+        async with resident(load("asrd_echo", "echo", "echo", memory_mb=100)) as kept:
+            assert kept.memory_bytes == 0
+            await kept.ensure()
+            assert kept.memory_bytes > 100_000_000
+            await kept.stop()
+            assert kept.memory_bytes == 0
+
+    run(scenario)
+
+
+# ── room ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_room_is_made_before_the_first_load_and_not_for_a_new_worker() -> None:
+    async def scenario() -> None:
+        pids: list[int | None] = []
+
+        async def make_room() -> None:
+            pids.append(kept.pid)
+
+        async with resident(LOAD_ECHO, make_room=make_room) as kept:
+            await kept.ensure()
+            await killed(kept)
+            await kept.ensure()
+            assert pids == [None]
+
+    run(scenario)
+
+
+def test_without_room_nothing_is_started_and_whoever_asks_again_has_it_tried() -> None:
+    async def scenario() -> None:
+        refusals = [ProviderError("there is no room")]
+        states: list[ModelState] = []
+
+        async def make_room() -> None:
+            if refusals:
+                raise refusals.pop()
+
+        async with resident(
+            LOAD_ECHO, lambda: states.append(kept.state), make_room=make_room
+        ) as kept:
+            with pytest.raises(ProviderError, match="there is no room"):
+                await kept.ensure()
+            assert states == [ModelState.STARTING, ModelState.UNAVAILABLE]
+            assert (kept.pid, kept.restarts) == (None, 0)
+            await kept.ensure()
             assert kept.state is ModelState.READY
 
     run(scenario)

@@ -3,17 +3,20 @@
 import asyncio
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
-from asrd.errors import ModelUnavailable, ProviderError
+from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
 from asrd.providers import calls
 from asrd.providers.supervisor import WorkerDied, WorkerProcess
-from support.workers import decode, load, load_unruly, worker_process
+from support.workers import decode, load, load_unruly, unwarmed, worker_process
 
 SEEN_WITHIN_S = 0.1
+PATIENCE_S = 20.0
 LOAD_ECHO = load("asrd_echo", "echo", "echo", latency_ms=0)
 
 
@@ -37,6 +40,51 @@ def test_failures_are_told_in_the_plugins_own_kind() -> None:
                 await worker.call(decode())
             assert type(told.value) is ProviderError
             assert worker.is_alive
+            await worker.call(load("support.picky", "picky", "fine"))
+            with pytest.raises(RequestUnsupported, match="cannot read 'de'"):
+                await worker.call(decode(language="de"))
+
+    asyncio.run(scenario())
+
+
+def test_progress_is_told_apart_from_answers() -> None:
+    """A load tells when it is done with the model and begins to warm it."""
+
+    async def scenario() -> None:
+        async with worker_process() as worker:
+            told: list[calls.Progress] = []
+            worker.on_progress = told.append
+            loaded = await worker.call(LOAD_ECHO)
+            assert isinstance(loaded, calls.Loaded)
+            assert told == [calls.Progress(id=loaded.id, is_loaded=True)]
+
+    asyncio.run(scenario())
+
+
+def test_an_aborted_decode_ends_early_and_costs_only_itself() -> None:
+    async def scenario() -> None:
+        slow = load("asrd_echo", "echo", "echo", real_time_factor=100.0)
+        async with worker_process(unwarmed(slow)) as worker:
+            long, short = worker.call(decode(16_000 * 30)), worker.call(decode(16))
+            worker.abort(long)
+            with pytest.raises(DecodeCancelled):
+                await asyncio.wait_for(long, PATIENCE_S)  # 50 minutes otherwise
+            assert isinstance(await short, calls.Decoded)
+            worker.abort(long)  # too late, and no matter
+            assert isinstance(await worker.call(decode(16)), calls.Decoded)
+
+    asyncio.run(scenario())
+
+
+def oom_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be told")
+def test_when_memory_runs_out_a_worker_goes_before_the_core() -> None:
+    async def scenario() -> None:
+        async with worker_process(LOAD_ECHO) as worker:
+            assert oom_score(worker.pid) == 500
 
     asyncio.run(scenario())
 

@@ -10,22 +10,49 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from asrd import DecodeOptions, Hypothesis
+from asrd.choices import WarmUp
 from asrd.framing import HEADER
-from asrd.providers import calls
+from asrd.providers import calls, gpu_memory
+from asrd.providers.channel import CallChannel
 from asrd.providers.voice import WINDOW_SAMPLES
 from asrd.providers.worker import Worker
 from support.workers import Make, decode, load, load_unruly, worker_process
 
 LOAD_ECHO = load("asrd_echo", "echo", "echo")
 
+PATIENCE_S = 20.0
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The core's end of a worker's socket, and the worker's."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(PATIENCE_S)
+        yield ours, theirs
+
+
+@pytest.fixture
+def core(ends: tuple[socket.socket, socket.socket]) -> socket.socket:
+    return ends[0]
+
+
+@pytest.fixture
+def worker(ends: tuple[socket.socket, socket.socket]) -> Worker:
+    """A worker in this process, whose socket's other end is `core`."""
+    return Worker(CallChannel(ends[1]))
+
 
 def answer(worker: Worker, make: Make) -> calls.AnyAnswer:
-    return worker.answer(make(7))
+    answered = worker.answer(make(7))
+    assert answered is not None
+    return answered
 
 
 @contextmanager
@@ -38,7 +65,7 @@ def bare_worker() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
             [sys.executable, "-m", "asrd.providers.worker", str(number)], pass_fds=[number]
         )
         theirs.close()
-        ours.settimeout(20)
+        ours.settimeout(PATIENCE_S)
         try:
             yield process, ours
         finally:
@@ -46,10 +73,17 @@ def bare_worker() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
             process.wait()
 
 
-def ask(channel: socket.socket, call: calls.AnyCall) -> calls.AnyAnswer:
-    channel.sendall(calls.frame(call))
+def read_answer(channel: socket.socket) -> calls.AnyAnswer:
     (size,) = HEADER.unpack(channel.recv(HEADER.size, socket.MSG_WAITALL))
     return calls.read_answer(memoryview(channel.recv(size, socket.MSG_WAITALL)))
+
+
+def ask(channel: socket.socket, call: calls.AnyCall) -> calls.AnyAnswer:
+    """Make a call and read its answer, past the progress before it."""
+    channel.sendall(calls.frame(call))
+    while isinstance(told := read_answer(channel), calls.Progress):
+        assert told.id == call.id
+    return told
 
 
 def descriptors(pid: int) -> list[str]:
@@ -57,18 +91,19 @@ def descriptors(pid: int) -> list[str]:
     return [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
 
 
-def test_it_loads_warms_and_decodes() -> None:
-    worker = Worker()
+def test_it_loads_warms_and_decodes(worker: Worker, core: socket.socket) -> None:
     loaded = answer(worker, LOAD_ECHO)
     assert isinstance(loaded, calls.Loaded)
+    assert [decode.audio_s for decode in loaded.warm_up] == [0.5]
+    assert loaded.gpu_bytes == 0
+    assert read_answer(core) == calls.Progress(id=0, is_loaded=True)
     decoded = answer(worker, decode(16_000))
     assert isinstance(decoded, calls.Decoded)
     assert decoded.id == 7
     assert decoded.hypothesis.text.startswith("echo 1.000s ")
 
 
-def test_it_scores_the_streams_of_a_call_in_order() -> None:
-    worker = Worker()
+def test_it_scores_the_streams_of_a_call_in_order(worker: Worker) -> None:
     answer(worker, lambda call_id: calls.LoadVoiceActivity(id=call_id))
     quiet = np.zeros((3, WINDOW_SAMPLES), np.float32)
     streams = [calls.Windows(windows=quiet[:n].tobytes(), state=b"") for n in (1, 3)]
@@ -91,24 +126,60 @@ def test_it_scores_the_streams_of_a_call_in_order() -> None:
         (load_unruly("bad_at_warm_up", deed="refuse"), "provider", "is not to be read"),
     ],
 )
-def test_what_cannot_be_done_is_an_answer(make: Make, kind: str, message: str) -> None:
-    failed = answer(Worker(), make)
+def test_what_cannot_be_done_is_an_answer(
+    worker: Worker, make: Make, kind: str, message: str
+) -> None:
+    failed = answer(worker, make)
     assert isinstance(failed, calls.Failed)
     assert failed.kind == kind
     assert message in failed.message
 
 
 @pytest.mark.parametrize("deed", ["raise", "refuse", "nonsense", "unsendable"])
-def test_a_decode_that_fails_costs_only_itself(deed: str) -> None:
-    worker = Worker()
+def test_a_decode_that_fails_costs_only_itself(worker: Worker, deed: str) -> None:
     answer(worker, load_unruly(deed=deed))
     assert isinstance(answer(worker, decode(is_marked=True)), calls.Failed)
     assert isinstance(answer(worker, decode()), calls.Decoded)
 
 
-def test_the_window_cannot_be_written_to_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("level", "lengths_s"), [("none", []), ("standard", [0.5, 1, 4])], ids=["none", "standard"]
+)
+def test_it_warms_as_it_is_told(worker: Worker, level: str, lengths_s: list[float]) -> None:
+    def make(call_id: int) -> calls.AnyCall:
+        call = LOAD_ECHO(call_id)
+        assert isinstance(call, calls.LoadModel)
+        return msgspec.structs.replace(call, warm_up=WarmUp(level))
+
+    loaded = answer(worker, make)
+    assert isinstance(loaded, calls.Loaded)
+    assert [decode.audio_s for decode in loaded.warm_up] == lengths_s
+    assert isinstance(answer(worker, decode()), calls.Decoded)
+
+
+def test_an_abort_that_was_too_late_has_no_answer(worker: Worker) -> None:
+    assert worker.answer(calls.Abort(id=3)) is None
+
+
+def test_it_says_what_it_holds_of_the_gpus(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = calls.GpuMeasured(id=7, gpu_bytes=5, gpu_total_bytes=9)
+    monkeypatch.setattr(gpu_memory, "measure", {7: found}.__getitem__)
+    assert answer(worker, lambda call_id: calls.MeasureGpu(id=call_id)) is found
+    loaded = answer(worker, LOAD_ECHO)
+    assert isinstance(loaded, calls.Loaded)
+    assert loaded.gpu_bytes == 5
+
+
+def test_what_one_stream_asks_for_in_vain_is_told_as_its_own_fault(worker: Worker) -> None:
+    answer(worker, load("support.picky", "picky", "fine"))
+    failed = answer(worker, decode(language="de"))
+    assert failed == calls.Failed(id=7, kind="request", message="this model cannot read 'de'")
+
+
+def test_the_window_cannot_be_written_to_by_the_model(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is the frame's own memory."""
-    worker = Worker()
     answer(worker, LOAD_ECHO)
     model = worker._model
     assert model is not None
@@ -128,7 +199,7 @@ def test_the_end_of_the_core_ends_an_idle_worker() -> None:
     with bare_worker() as (process, channel):
         assert isinstance(ask(channel, LOAD_ECHO(1)), calls.Loaded)
         channel.close()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_the_end_of_the_core_ends_a_worker_amid_a_decode() -> None:
@@ -137,7 +208,7 @@ def test_the_end_of_the_core_ends_a_worker_amid_a_decode() -> None:
         ask(channel, load_unruly(deed="spin")(1))
         channel.sendall(calls.frame(decode(is_marked=True)(2)))
         channel.close()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_a_call_cut_short_ends_the_worker_without_a_word() -> None:
@@ -145,7 +216,7 @@ def test_a_call_cut_short_ends_the_worker_without_a_word() -> None:
         ask(channel, LOAD_ECHO(1))
         channel.sendall(calls.frame(decode()(2))[:-1])
         channel.close()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_an_interrupt_at_the_terminal_is_the_cores_affair() -> None:

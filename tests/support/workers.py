@@ -1,19 +1,37 @@
 """Calls for workers, and workers that are ended again."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
+import msgspec
 import numpy as np
 
-from asrd.config import Setting
+from asrd.choices import Setting, WarmUp
+from asrd.config import Supervision
 from asrd.providers import calls
 from asrd.providers.resident import Resident
 from asrd.providers.supervisor import WorkerProcess
 from support.unruly import MARK
+from support.waiting import PATIENCE_S
 
 Make = Callable[[int], calls.AnyCall]
 
 UNRULY = "support.unruly"
+
+QUICK = Supervision(first_pause_s=0.001)
+"""Backing off is tested by its formula; elsewhere nobody waits for it."""
+
+
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a scenario in a loop of its own, for no longer than `PATIENCE_S`."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await scenario()
+
+    asyncio.run(bounded())
 
 
 def load(plugin: str, provider: str, model: str, **settings: Setting) -> Make:
@@ -22,11 +40,22 @@ def load(plugin: str, provider: str, model: str, **settings: Setting) -> Make:
     )
 
 
+def unwarmed(make: Make) -> Make:
+    """The same load without its warm-up."""
+
+    def make_cold(call_id: int) -> calls.AnyCall:
+        call = make(call_id)
+        assert isinstance(call, calls.LoadModel)
+        return msgspec.structs.replace(call, warm_up=WarmUp.NONE)
+
+    return make_cold
+
+
 def load_unruly(model: str = "fine", **settings: Setting) -> Make:
     return load(UNRULY, "unruly", model, **settings)
 
 
-def decode(samples: int = 1600, *, is_marked: bool = False) -> Make:
+def decode(samples: int = 1600, *, is_marked: bool = False, language: str | None = None) -> Make:
     """Decode quiet audio, which `is_marked` has the unruly plugin misbehave at."""
     audio = np.full(samples, 0.25, np.float32)
     if is_marked:
@@ -34,7 +63,7 @@ def decode(samples: int = 1600, *, is_marked: bool = False) -> Make:
     return lambda call_id: calls.Decode(
         id=call_id,
         audio=audio.tobytes(),
-        language=None,
+        language=language,
         task="transcribe",
         words=False,
         prompt=None,
@@ -56,10 +85,14 @@ async def worker_process(make: Make | None = None) -> AsyncIterator[WorkerProces
 
 @asynccontextmanager
 async def resident(
-    make: Make, on_change: Callable[[], None] = lambda: None
+    make: Make,
+    on_change: Callable[[], None] = lambda: None,
+    *,
+    rule: Supervision = QUICK,
+    **more: Any,
 ) -> AsyncIterator[Resident]:
     """A resident that nobody has asked for yet."""
-    made = Resident("under test", make, on_change)
+    made = Resident("under test", make, on_change, rule=rule, **more)
     try:
         yield made
     finally:

@@ -98,7 +98,7 @@ class Catalogue:
         for name in (self._config.provider, *names):
             if name not in self._registry.broken:
                 entry = self._registry.get(name)
-                entry.provider.check_settings(self._config.of(name).settings)
+                entry.check_settings(self._config.of(name).settings)
 
     def first_to_load(self) -> dict[ModelKey, Loading]:
         """What is loaded when the daemon starts, and whether that is waited for.

@@ -5,13 +5,15 @@ one plugin manager for each instead of one for all, whose loader would stop at t
 """
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 
 import pluggy
 
-from asrd.errors import AsrdError
+from asrd.choices import Setting
+from asrd.errors import AsrdError, ProviderError
 from asrd.providers.spec import Hooks, ModelStatus, Provider
 
 ENTRY_POINT_GROUP = "asrd"
@@ -36,6 +38,16 @@ class Registered:
             text = f"{self.provider.name} cannot tell of the model {model!r}"
             problem = f"{text}: {type(error).__name__}: {error}"
             return ModelStatus(model=model, is_present=False, problem=problem)
+
+    def check_settings(self, settings: Mapping[str, Setting]) -> None:
+        """Have the provider look at its settings. Raises ProviderError, whatever it raises."""
+        try:
+            self.provider.check_settings(settings)
+        except ProviderError:
+            raise
+        except Exception as error:
+            text = f"{self.provider.name} cannot read its settings"
+            raise ProviderError(f"{text}: {type(error).__name__}: {error}") from error
 
 
 @dataclass(slots=True)

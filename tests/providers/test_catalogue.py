@@ -1,0 +1,228 @@
+"""Which model is meant by what was asked for, and what takes over from it."""
+
+from typing import Any
+
+import pytest
+
+from asrd.choices import Loading, WarmUp
+from asrd.config import Config, ProviderConfig
+from asrd.errors import ModelUnavailable, ProviderError
+from asrd.providers import calls
+from asrd.providers.catalogue import Catalogue, ModelKey
+from asrd.providers.registry import Registry, UnknownProvider, discover
+from asrd.providers.residency import Footprint
+from support.workers import UNRULY
+
+ECHO = ModelKey(provider="echo", model="echo")
+PICKY = ModelKey(provider="picky", model="fine")
+FINE = ModelKey(provider="unruly", model="fine")
+SLOW = ModelKey(provider="unruly", model="slow")
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    registry = discover()
+    registry.add(UNRULY)
+    registry.add("support.picky")
+    registry.broken["wrecked"] = "ImportError: libwrecked.so"
+    return registry
+
+
+def catalogue_of(registry: Registry, **config: Any) -> Catalogue:
+    return Catalogue(registry, Config(**{"provider": "echo", **config}))
+
+
+# ── names ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_names_that_are_left_out_are_the_defaults(registry: Registry) -> None:
+    catalogue = catalogue_of(registry, provider="unruly", model="slow")
+    assert catalogue.key(None, None) == SLOW
+    assert catalogue.key("unruly", None) == SLOW
+    assert catalogue.key(None, "fine") == FINE
+    assert catalogue.key("echo", None) == ECHO  # the default model is unruly's alone
+    assert str(ECHO) == "echo/echo"
+    assert {"echo", "unruly", "picky", "moonshine"} <= set(catalogue.names)
+
+
+def test_auto_stands_for_the_daemons_own_provider(registry: Registry) -> None:
+    catalogue = catalogue_of(registry, provider="unruly", model="slow")
+    assert catalogue.key("auto", None) == SLOW
+    assert catalogue.key("auto", "fine") == FINE
+    assert catalogue.chain("auto", None) == (SLOW,)
+
+
+def test_two_names_of_the_same_weights_are_one_model(registry: Registry) -> None:
+    catalogue = catalogue_of(registry)
+    assert catalogue.key("picky", "good") == catalogue.key("picky", "fine") == PICKY
+    assert hash(catalogue.key("picky", "good")) == hash(PICKY)
+
+
+def test_a_model_with_other_settings_is_another_model(registry: Registry) -> None:
+    one, two, three = (
+        catalogue_of(registry, providers={"unruly": ProviderConfig(settings=settings)})
+        for settings in ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1})
+    )
+    assert one.key("unruly", None) == two.key("unruly", None) != three.key("unruly", None)
+    assert one.key("unruly", None).settings == (("a", 1), ("b", 2))
+
+
+def test_a_model_that_is_not_here_is_told_with_the_command_that_gets_it(
+    registry: Registry,
+) -> None:
+    catalogue = catalogue_of(registry)
+    with pytest.raises(ModelUnavailable) as told:
+        catalogue.key("picky", "absent")
+    assert str(told.value) == "picky has not got 'absent': asrd models pull picky/absent"
+    with pytest.raises(ModelUnavailable, match=r"no 'other'\.$"):
+        catalogue.key("echo", "other")
+    with pytest.raises(UnknownProvider, match="did you mean 'echo'"):
+        catalogue.key("ech", None)
+
+
+@pytest.mark.parametrize("model", ["~nobody-of-this-name/x", "/\0", "/" + "x" * 300, "/\ud800"])
+@pytest.mark.parametrize("provider", ["moonshine", "faster_whisper", "whisper_cpp"])
+def test_a_strange_name_of_a_model_is_told_and_never_a_crash(
+    registry: Registry, provider: str, model: str
+) -> None:
+    with pytest.raises(ModelUnavailable):
+        catalogue_of(registry).key(provider, model)
+
+
+# ── chains ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_without_a_fallback_there_is_what_was_asked_for(registry: Registry) -> None:
+    assert catalogue_of(registry).chain("unruly", "slow") == (SLOW,)
+
+
+def test_a_chain_is_what_was_asked_for_and_then_the_fallbacks_in_order(registry: Registry) -> None:
+    catalogue = catalogue_of(registry, fallback=("unruly/slow", "picky"))
+    assert catalogue.chain(None, None) == (ECHO, SLOW, PICKY)
+    assert catalogue.chain("unruly", "fine") == (FINE, SLOW, PICKY)
+    assert catalogue.chain("unruly", "slow") == (SLOW, PICKY)  # nothing takes over from itself
+    assert catalogue.chain("picky", "good") == (PICKY, SLOW)
+
+
+def test_a_providers_own_fallback_is_its_chain(registry: Registry) -> None:
+    providers = {"unruly": ProviderConfig(fallback=("echo",)), "picky": ProviderConfig(fallback=())}
+    catalogue = catalogue_of(registry, fallback=("picky",), providers=providers)
+    assert catalogue.chain("unruly", None) == (FINE, ECHO)
+    assert catalogue.chain("picky", None) == (PICKY,)
+    assert catalogue.chain("echo", None) == (ECHO, PICKY)
+
+
+def test_what_is_missing_keeps_its_place_in_the_chain(registry: Registry) -> None:
+    catalogue = catalogue_of(registry, fallback=("picky/absent", "unruly", "echo/other"))
+    assert catalogue.chain(None, None) == (ECHO, None, FINE, None)
+    assert catalogue.chain("picky", "gone") == (None, None, FINE, None)
+
+
+def test_where_nothing_is_here_what_was_asked_for_is_told(registry: Registry) -> None:
+    catalogue = catalogue_of(registry, fallback=("echo/other", "nobody"))
+    with pytest.raises(ModelUnavailable, match="picky has not got 'gone'"):
+        catalogue.chain("picky", "gone")
+
+
+def test_a_fallback_whose_plugin_is_broken_is_missing_and_disturbs_no_other(
+    registry: Registry,
+) -> None:
+    catalogue = catalogue_of(registry, fallback=("wrecked", "unruly"))
+    catalogue.check()
+    assert catalogue.chain(None, None) == (ECHO, None, FINE)
+
+
+def test_a_chain_for_a_provider_that_nobody_brings_is_refused(registry: Registry) -> None:
+    catalogue = catalogue_of(registry, fallback=("unruly",))
+    with pytest.raises(UnknownProvider, match="did you mean 'picky'"):
+        catalogue.chain("pick", None)
+    with pytest.raises(UnknownProvider, match=r"broken: ImportError: libwrecked\.so"):
+        catalogue.chain("wrecked", None)
+
+
+# ── what the configuration says ───────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "message"),
+    [
+        ({"provider": "ecko"}, UnknownProvider, "no provider 'ecko'; did you mean 'echo'?"),
+        ({"fallback": ("unruly", "pickey/fine")}, UnknownProvider, "did you mean 'picky'?"),
+        ({"providers": {"moonshin": ProviderConfig()}}, UnknownProvider, "mean 'moonshine'?"),
+        (
+            {"providers": {"echo": ProviderConfig(fallback=("unruli",))}},
+            UnknownProvider,
+            "did you mean 'unruly'?",
+        ),
+        (
+            {"providers": {"echo": ProviderConfig(settings={"latency": 1})}},
+            ProviderError,
+            "echo has no setting 'latency'; did you mean 'latency_ms'?",
+        ),
+        (
+            {"providers": {"picky": ProviderConfig(settings={"strictnes": 1})}},
+            ProviderError,
+            "picky has no setting 'strictnes'; did you mean 'strictness'?",
+        ),
+    ],
+)
+def test_what_the_configuration_gets_wrong_is_told_with_the_nearest(
+    registry: Registry, config: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind) as told:
+        catalogue_of(registry, **config).check()
+    assert message in str(told.value)
+
+
+def test_a_configuration_that_is_right_passes(registry: Registry) -> None:
+    providers = {
+        "echo": ProviderConfig(settings={"latency_ms": 5}, fallback=("picky/absent",)),
+        "wrecked": ProviderConfig(settings={"anything": 1}),
+    }
+    catalogue_of(registry, providers=providers, fallback=("unruly/slow",)).check()
+
+
+# ── what is loaded ────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_loaded_first_is_the_default_and_what_is_not_lazy(registry: Registry) -> None:
+    providers = {
+        "unruly": ProviderConfig(loading=Loading.BACKGROUND, models=("slow", "fine")),
+        "picky": ProviderConfig(),
+    }
+    assert catalogue_of(registry, providers=providers).first_to_load() == {
+        ECHO: Loading.EAGER,
+        SLOW: Loading.BACKGROUND,
+        FINE: Loading.BACKGROUND,
+    }
+    lazy = {"echo": ProviderConfig(loading=Loading.LAZY)}
+    assert catalogue_of(registry, providers=lazy).first_to_load() == {}
+
+
+@pytest.mark.parametrize("name", ["picky", "wrecked"])
+def test_what_is_missing_is_left_out_unless_it_is_required(registry: Registry, name: str) -> None:
+    use: dict[str, Any] = {"loading": Loading.EAGER, "models": ("absent",)}
+    spared = catalogue_of(registry, providers={name: ProviderConfig(**use)})
+    assert spared.first_to_load() == {ECHO: Loading.EAGER}
+    needed = catalogue_of(registry, providers={name: ProviderConfig(**use, required=True)})
+    with pytest.raises((ModelUnavailable, UnknownProvider), match=r"'absent': asrd|libwrecked"):
+        needed.first_to_load()
+
+
+def test_the_call_that_loads_carries_how_the_provider_is_used(registry: Registry) -> None:
+    use = ProviderConfig(warm_up=WarmUp.FULL, settings={"deed": "refuse"})
+    catalogue = catalogue_of(registry, providers={"unruly": use})
+    assert catalogue.load_call(catalogue.key("unruly", "slow"), 7) == calls.LoadModel(
+        id=7,
+        plugin=UNRULY,
+        provider="unruly",
+        model="slow",
+        settings={"deed": "refuse"},
+        warm_up=WarmUp.FULL,
+    )
+
+
+def test_a_model_is_at_least_as_large_as_its_files(registry: Registry) -> None:
+    catalogue = catalogue_of(registry)
+    assert catalogue.size(PICKY) == Footprint(memory_bytes=12_000_000)
+    assert catalogue.size(ECHO) == Footprint()

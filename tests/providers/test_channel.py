@@ -1,0 +1,251 @@
+"""A worker's end of its socket, over a real one; the core's end is the test's."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from asrd.framing import HEADER, FrameError, FrameSplitter
+from asrd.providers import calls, channel
+from asrd.providers.channel import CallChannel
+from support.workers import decode
+
+PATIENCE_S = 20.0
+
+
+class Core:
+    """The core's end."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._splitter = FrameSplitter(calls.MAX_CALL_BYTES)
+
+    def send(self, *messages: calls.AnyCall) -> None:
+        """All of them in one piece."""
+        self.socket.sendall(b"".join(calls.frame(message) for message in messages))
+
+    def heard(self) -> list[calls.AnyAnswer]:
+        """What has arrived."""
+        found: list[calls.AnyAnswer] = []
+        self.socket.setblocking(False)
+        try:
+            while data := self.socket.recv(2**16):
+                found += [calls.read_answer(each) for each in self._splitter.feed(memoryview(data))]
+        except BlockingIOError:
+            pass
+        return found
+
+
+class Time:
+    """What the channel takes for the time."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Core, CallChannel]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(PATIENCE_S)
+        theirs.settimeout(PATIENCE_S)
+        yield Core(ours), CallChannel(theirs)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """For tests that ask for it before `ends`, time stands still."""
+    clock = Time()
+    monkeypatch.setattr(channel, "time", clock)
+    return clock
+
+
+def test_calls_come_in_order_however_they_arrive(ends: tuple[Core, CallChannel]) -> None:
+    core, worker = ends
+    made = [decode(size)(number) for number, size in enumerate((1, 10_000, 3, 4, 5), start=1)]
+    core.send(*made[:2])
+    assert [worker.next_call() for _ in range(2)] == made[:2]
+
+    def drip() -> None:
+        for byte in b"".join(bytes(calls.frame(call)) for call in (made[2], made[4])):
+            core.socket.send(bytes([byte]))
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    assert [worker.next_call() for _ in range(2)] == [made[2], made[4]]
+    dripping.join()
+
+
+def test_an_answer_arrives_as_it_is_sent(ends: tuple[Core, CallChannel]) -> None:
+    core, worker = ends
+    answer = calls.Failed(id=7, kind="provider", message="é")
+    worker.send(answer)
+    assert core.heard() == [answer]
+
+
+def test_a_running_call_that_is_aborted_is_told_so(
+    clock: Time, ends: tuple[Core, CallChannel]
+) -> None:
+    core, worker = ends
+    core.send(decode()(1))
+    worker.next_call()
+    clock.now_s += channel.LOOK_EVERY_S
+    assert worker.keep_going()
+    core.send(calls.Abort(id=1))
+    assert worker.keep_going()  # too soon to look again
+    clock.now_s += channel.LOOK_EVERY_S
+    assert not worker.keep_going()
+    assert not worker.keep_going()
+
+
+def test_a_call_that_waits_can_be_aborted_and_the_others_are_not(
+    clock: Time, ends: tuple[Core, CallChannel]
+) -> None:
+    core, worker = ends
+    core.send(decode()(1), decode()(2), decode()(3), calls.Abort(id=2))
+    going = []
+    for number in (1, 2, 3):
+        assert worker.next_call().id == number
+        clock.now_s += channel.LOOK_EVERY_S
+        going.append(worker.keep_going())
+        worker.send(calls.Failed(id=number, kind="cancelled", message=""))
+    assert going == [True, False, True]
+
+
+def test_an_abort_that_comes_too_late_is_forgotten(
+    clock: Time, ends: tuple[Core, CallChannel]
+) -> None:
+    core, worker = ends
+    core.send(decode()(1))
+    worker.next_call()
+    worker.send(calls.Failed(id=1, kind="provider", message=""))
+    core.send(calls.Abort(id=1), decode()(2), calls.Abort(id=1))
+    assert worker.next_call().id == 2
+    clock.now_s += channel.LOOK_EVERY_S
+    assert worker.keep_going()
+    assert worker._aborted <= {1}
+    core.send(decode()(3))
+    worker.next_call()
+    assert not worker._aborted
+
+
+def test_calls_that_arrive_amid_a_decode_wait_for_their_turn(
+    clock: Time, ends: tuple[Core, CallChannel]
+) -> None:
+    core, worker = ends
+    core.send(decode()(1))
+    worker.next_call()
+    core.send(decode()(2), decode()(3))
+    clock.now_s += channel.LOOK_EVERY_S
+    assert worker.keep_going()
+    assert [worker.next_call().id for _ in range(2)] == [2, 3]
+
+
+def test_progress_is_told_once_a_second_however_often_it_is_made(
+    clock: Time, ends: tuple[Core, CallChannel]
+) -> None:
+    core, worker = ends
+    core.send(decode()(4))
+    worker.next_call()
+    steps = 1000
+    for _ in range(steps):
+        clock.now_s += 3.5 / steps
+        assert worker.keep_going()
+    assert core.heard() == [calls.Progress(id=4)] * 3
+
+
+def test_one_that_gets_no_further_tells_no_progress(
+    clock: Time, ends: tuple[Core, CallChannel]
+) -> None:
+    core, worker = ends
+    core.send(decode()(4))
+    worker.next_call()
+    clock.now_s += 100
+    assert core.heard() == []
+    core.send(decode()(5))
+    worker.next_call()
+    worker.keep_going()
+    assert core.heard() == []  # the new call has only begun
+
+
+def test_the_end_of_a_load_is_told_at_once(ends: tuple[Core, CallChannel]) -> None:
+    core, worker = ends
+    core.send(calls.LoadVoiceActivity(id=3))
+    worker.next_call()
+    worker.tell_loaded()
+    assert core.heard() == [calls.Progress(id=3, is_loaded=True)]
+
+
+def test_the_end_of_the_core_ends_the_waiting(ends: tuple[Core, CallChannel]) -> None:
+    core, worker = ends
+    core.send(decode()(1))
+    core.socket.close()
+    assert worker.next_call().id == 1  # what had come still counts
+    with pytest.raises(EOFError):
+        worker.next_call()
+
+
+def test_the_end_of_the_core_is_no_abort(clock: Time, ends: tuple[Core, CallChannel]) -> None:
+    """The process ends by other means; here the decode only must not spin."""
+    core, worker = ends
+    core.send(decode()(1))
+    worker.next_call()
+    core.socket.shutdown(socket.SHUT_WR)
+    clock.now_s += channel.LOOK_EVERY_S
+    assert worker.keep_going()
+    with pytest.raises(EOFError):
+        worker.next_call()
+
+
+def test_an_engines_late_thread_takes_nothing_from_the_worker(
+    ends: tuple[Core, CallChannel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that it gets further while the worker waits for its next call, or answers."""
+    monkeypatch.setattr(channel, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(channel, "TELL_EVERY_S", 0.0)
+    core, worker = ends
+    is_over = threading.Event()
+
+    def go_on() -> None:
+        with suppress(OSError):  # at the end, when the core's end is closed
+            while not is_over.is_set():
+                worker.keep_going()
+
+    rounds = 200
+    answered: list[int] = []
+
+    def ask() -> None:
+        splitter = FrameSplitter(calls.MAX_CALL_BYTES)
+        for number in range(1, rounds + 1):
+            core.send(decode(20_000)(number))
+            while len(answered) < number:
+                data = core.socket.recv(2**16)
+                told = [calls.read_answer(each) for each in splitter.feed(memoryview(data))]
+                answered.extend(each.id for each in told if isinstance(each, calls.Failed))
+
+    threads = [threading.Thread(target=each) for each in (ask, go_on)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(1, rounds + 1):
+            assert worker.next_call() == decode(20_000)(number)
+            worker.send(calls.Failed(id=number, kind="provider", message="x" * 1000))
+        threads[0].join(PATIENCE_S)
+    finally:
+        is_over.set()
+        core.socket.close()
+        for thread in threads:
+            thread.join()
+    assert answered == list(range(1, rounds + 1))
+
+
+def test_a_frame_that_is_too_long_is_an_error(ends: tuple[Core, CallChannel]) -> None:
+    core, worker = ends
+    core.socket.sendall(HEADER.pack(calls.MAX_CALL_BYTES + 1))
+    with pytest.raises(FrameError):
+        worker.next_call()
