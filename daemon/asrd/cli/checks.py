@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from asrd.cli.tables import as_size
 
 if TYPE_CHECKING:
-    from asrd.cli.catalogue import Catalogue
+    from asrd.cli.known_models import KnownModels
     from asrd.providers.inspection import Container, Inspection, Nvidia
 
 PACKAGES = {
@@ -93,13 +93,13 @@ def _of_nvidia(nvidia: "Nvidia") -> Check:
     return Check(check="CUDA", finding=f"{gpus}; driver {nvidia.driver}, CUDA {nvidia.cuda}")
 
 
-def of_engines(catalogue: "Catalogue") -> Iterator[Check]:
+def of_engines(known: "KnownModels") -> Iterator[Check]:
     """Each provider, each plugin that is broken, and the models that are here."""
-    for name, registered in catalogue.registry.registered.items():
-        if name in catalogue.broken:
+    for name, registered in known.registry.registered.items():
+        if name in known.broken:
             continue
         versions = {package: _version(package) for package in PACKAGES.get(name, ())}
-        entries = catalogue.of(name)
+        entries = known.of(name)
         present = sum(entry.status.is_present for entry in entries)
         facts = [
             *(f"{package} {found or 'is not installed'}" for package, found in versions.items()),
@@ -113,14 +113,14 @@ def of_engines(catalogue: "Catalogue") -> Iterator[Check]:
             verdict=Verdict.OK if is_whole else Verdict.WARN,
             remedy="" if is_whole else registered.status(registered.provider.default_model).remedy,
         )
-    for name, reason in sorted(catalogue.broken.items()):
+    for name, reason in sorted(known.broken.items()):
         yield Check(
             check=f"plugin {name}",
             finding=reason,
             verdict=Verdict.PROBLEM,
             remedy="mend or uninstall the plugin",
         )
-    here = [entry for entry in catalogue.entries if entry.status.is_present]
+    here = [entry for entry in known.entries if entry.status.is_present]
     yield Check(
         check="models present",
         finding=", ".join(_sized(entry.name, entry.status.size_bytes) for entry in here) or "none",

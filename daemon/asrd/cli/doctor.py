@@ -25,17 +25,17 @@ def doctor(json: JsonOption = False, socket: SocketOption = None) -> None:
     import asyncio
 
     from asrd.cli import checks as look
-    from asrd.cli.catalogue import read_catalogue
+    from asrd.cli.known_models import read_known_models
     from asrd.config import default_socket_path
     from asrd.providers.inspection import inspect
     from asrd.providers.recommendation import recommend
 
     path = socket or default_socket_path()
     inspection = inspect()
-    catalogue = read_catalogue()
+    known = read_known_models()
     checks = [
         *look.of_machine(inspection),
-        *look.of_engines(catalogue),
+        *look.of_engines(known),
         look.of_socket(path),
         asyncio.run(_of_daemon(path)),
         look.of_services(),
@@ -43,7 +43,7 @@ def doctor(json: JsonOption = False, socket: SocketOption = None) -> None:
     problem = ""
     found = None
     try:
-        found = recommend(inspection.machine, catalogue.registry)
+        found = recommend(inspection.machine, known.registry)
     except ProviderError as error:
         problem = str(error)
     if json:

@@ -13,7 +13,7 @@ from asrd.cli.printing import say
 from asrd.errors import AsrdError
 
 if TYPE_CHECKING:
-    from asrd.cli.catalogue import Catalogue, Entry
+    from asrd.cli.known_models import Entry, KnownModels
     from asrd.wire.messages import Health, ModelHealth
 
 QUIET_S = 1.0
@@ -54,15 +54,15 @@ def list_models(
     """List all models, and which are here or loaded."""
     import asyncio
 
-    from asrd.cli.catalogue import read_catalogue
+    from asrd.cli.known_models import read_known_models
 
-    catalogue = read_catalogue()
+    known = read_known_models()
     if provider is not None:
-        catalogue.registry.get(provider)  # raises UnknownProvider, with the nearest name
-    for name, reason in catalogue.broken.items():
+        known.registry.get(provider)  # raises UnknownProvider, with the nearest name
+    for name, reason in known.broken.items():
         tell(f"{name} is left out ({reason}): see `asrd providers`")
-    loaded = asyncio.run(_ask_loaded(socket, catalogue))
-    entries = [*catalogue.entries, *catalogue.unlisted(loaded or ())]
+    loaded = asyncio.run(_ask_loaded(socket, known))
+    entries = [*known.entries, *known.unlisted(loaded or ())]
     entries = [entry for entry in entries if provider in (None, entry.provider)]
     say(_as_json(entries, loaded) if json else _as_text(entries, loaded))
 
@@ -76,18 +76,18 @@ def pull(
     provider: WhoseOption = None,
 ) -> None:
     """Fetch models over the network."""
-    from asrd.cli.catalogue import read_catalogue
+    from asrd.cli.known_models import read_known_models
     from asrd.cli.pulling import pull as fetch
 
-    catalogue = read_catalogue()
-    wanted = [catalogue.find(name, provider) for name in names]
+    known = read_known_models()
+    wanted = [known.find(name, provider) for name in names]
     code = int(Exit.OK)
     for entry in wanted:
         if entry.status.is_present:
             say(f"{entry.name} is here already{_in_brackets(entry.status.size_bytes)}")
             continue
         try:
-            status = fetch(entry, catalogue.registry.get(entry.provider))
+            status = fetch(entry, known.registry.get(entry.provider))
         except CommandError as error:
             tell(str(error))
             code = code or int(error.code)
@@ -124,21 +124,21 @@ def _have_daemon(
     """Load or unload; returns the line that says how the model is afterwards."""
     import asyncio
 
-    from asrd.cli.catalogue import read_catalogue
+    from asrd.cli.known_models import read_known_models
 
-    catalogue = read_catalogue()
+    known = read_known_models()
     model = None
     if name is not None:
-        entry = catalogue.find(name, provider)
+        entry = known.find(name, provider)
         provider, model = entry.provider, entry.status.model
     elif provider is not None:
-        catalogue.registry.get(provider)  # raises UnknownProvider, with the nearest name
+        known.registry.get(provider)  # raises UnknownProvider, with the nearest name
     health = asyncio.run(_ask_change(change, provider, model, socket))
     if provider is None:
         provider = next((key for key, found in health.providers.items() if found.is_default), "")
     if model is None and provider in health.providers:
-        model = catalogue.right_name(provider, health.providers[provider].model)
-    found = _loaded(health, catalogue).get((provider, model or ""))
+        model = known.right_name(provider, health.providers[provider].model)
+    found = _loaded(health, known).get((provider, model or ""))
     return f"{provider}/{model}: {_as_state(found)}{_took(found)}"
 
 
@@ -162,20 +162,20 @@ async def _ask_change(
         return await answer
 
 
-async def _ask_loaded(socket: Path | None, catalogue: "Catalogue") -> Loaded | None:
+async def _ask_loaded(socket: Path | None, known: "KnownModels") -> Loaded | None:
     """None where no daemon answers, which is no mistake here."""
     from asrd.cli.reach import running
 
     try:
         async with running(socket) as client:
-            return _loaded(await client.health(), catalogue)
+            return _loaded(await client.health(), known)
     except AsrdError:
         return None
 
 
-def _loaded(health: "Health", catalogue: "Catalogue") -> Loaded:
+def _loaded(health: "Health", known: "KnownModels") -> Loaded:
     return {
-        (provider, catalogue.right_name(provider, model.model)): model
+        (provider, known.right_name(provider, model.model)): model
         for provider, found in health.providers.items()
         for model in found.models
     }

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from asrd.cli.catalogue import Entry
 from asrd.cli.exits import CommandError, Exit
+from asrd.cli.known_models import Entry
 from asrd.errors import ProviderError
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Catalogue:
+class KnownModels:
     """The models of all providers, in the providers' order; `broken` maps names to reasons."""
 
     registry: "Registry"
@@ -113,7 +113,7 @@ class Catalogue:
         return CommandError(f"there is no model {name[:128]!r}", Exit.USAGE, remedy)
 
 
-def read_catalogue() -> Catalogue:
+def read_known_models() -> KnownModels:
     """What all plugins have. Looks at the disk and imports no engine."""
     from asrd.providers.registry import discover
 
@@ -125,7 +125,7 @@ def read_catalogue() -> Catalogue:
             entries += _entries(name, registered)
         except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything
             broken[name] = f"{type(error).__name__}: {error}"
-    return Catalogue(registry=registry, entries=tuple(entries), broken=broken)
+    return KnownModels(registry=registry, entries=tuple(entries), broken=broken)
 
 
 def _entries(name: str, registered: "Registered") -> Iterator[Entry]:
