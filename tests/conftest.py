@@ -47,6 +47,13 @@ class Recording:
     transcript: str
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What a run of the tests may be told."""
+    parser.addoption(
+        "--kills", type=int, default=200, help="workers that the random kills under load end"
+    )
+
+
 @pytest.fixture(scope="session")
 def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> TinyWhisper:
     """The twenty-word model, expanded once per run."""

@@ -7,86 +7,42 @@ that of a run without kills proves that no sample was lost, doubled or moved.
 import os
 import random
 import signal
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
-from asrd.wire.messages import Audio, Close, Error, Event, GetStats, Open, Opened, Segment, Stats
-from conftest import TINY_WHISPER
-from support.audio import read_pcm, silent_pcm
-from support.daemon import Daemon, install_plugins, is_alive, running_daemon
+from asrd.wire.messages import Error, GetStats, Open, Opened, Segment, Stats
+from faults.scenes import (
+    LONG,
+    MARKED_AT_S,
+    PHRASE,
+    UNRULY,
+    VOICE,
+    Reading,
+    assert_set_aside,
+    assert_undisturbed,
+    deaths,
+    is_decoding,
+    kill_and_see,
+    reading,
+    unruly_daemon,
+    wait_for_successor,
+)
+from support.daemon import Daemon
 from support.unruly import marked
 from support.waiting import wait_until
-from support.wire_client import WireClient, texts
-
-SAMPLES = TINY_WHISPER / "samples"
-PHRASE = read_pcm(SAMPLES / "phrase_1.wav") + silent_pcm(0.6)
-LONG = read_pcm(SAMPLES / "pauses_1.wav") + read_pcm(SAMPLES / "pauses_2.wav")
-"""35 seconds, eleven utterances."""
-
-SEEN_WITHIN_S = 0.1
-VOICE = "voice_activity"
-UNRULY = "unruly/fine"
-
-
-@contextmanager
-def unruly_daemon(folder: Path, **settings: Any) -> Iterator[Daemon]:
-    folder.mkdir(exist_ok=True)
-    plugins = install_plugins(folder / "plugins", {"unruly": "support.unruly"})
-    model = settings.pop("model", "fine")
-    config: dict[str, Any] = {"provider": "unruly", "model": model, "settings": settings}
-    config["eager"] = settings.pop("eager", True)
-    with running_daemon(folder, [plugins], **config) as daemon:
-        yield daemon
-
-
-def reading(segments: list[Segment]) -> list[tuple[int, float, float, str]]:
-    """What a reader of the transcript sees."""
-    return [(segment.id, segment.start, segment.end, segment.text) for segment in segments]
+from support.wire_client import texts
 
 
 @pytest.fixture(scope="module")
-def undisturbed(quick: Daemon) -> dict[bytes, Any]:
+def undisturbed(quick: Daemon) -> dict[bytes, Reading]:
     """The transcripts of a run without kills."""
     with quick.greet() as client:
         return {
             pcm: reading(client.transcribe(number, pcm, partials=False))
             for number, pcm in enumerate((PHRASE, LONG))
         }
-
-
-def decoding(client: WireClient) -> bool:
-    client.send(GetStats())
-    return client.expect(Stats).counters["decodes_running"] == 1
-
-
-def deaths(daemon: Daemon, worker: str) -> list[dict[str, Any]]:
-    return [line for line in daemon.logged("worker_died") if line["worker"] == worker]
-
-
-def kill_and_see(daemon: Daemon, worker: str, number: int = signal.SIGKILL) -> None:
-    """End a worker, and hold the daemon to having noticed it in time."""
-    known = len(deaths(daemon, worker))
-    pid = daemon.worker(worker)
-    killed = time.time()
-    os.kill(pid, number)
-    death = wait_until(lambda: deaths(daemon, worker)[known:], "a death that is noticed")[0]
-    seen = datetime.fromisoformat(death["timestamp"]).timestamp()
-    assert death["pid"] == pid
-    assert death["exit_code"] == -number
-    assert seen - killed < SEEN_WITHIN_S
-
-
-def wait_for_successor(daemon: Daemon, worker: str, after: int) -> int:
-    return wait_until(
-        lambda: pid if (pid := daemon.worker(worker)) != after else None, f"another {worker}"
-    )
 
 
 # ── one kill ──────────────────────────────────────────────────────────────────────────────────
@@ -108,7 +64,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 def test_a_worker_that_dies_while_it_decodes_costs_no_word(
-    shared: Daemon, undisturbed: dict[bytes, Any], number: int
+    shared: Daemon, undisturbed: dict[bytes, Reading], number: int
 ) -> None:
     """The same utterance becomes a segment, and a stream beside it reads as ever."""
     with shared.greet() as client:
@@ -116,7 +72,7 @@ def test_a_worker_that_dies_while_it_decodes_costs_no_word(
         for stream in (1, 2):
             client.open(stream, partials=False)
             client.speak(stream, PHRASE)
-        wait_until(lambda: decoding(client), "a decode")
+        wait_until(lambda: is_decoding(client), "a decode")
         kill_and_see(shared, UNRULY, number)
         client.finish(1, 2)
         for stream in (1, 2):
@@ -127,7 +83,7 @@ def test_a_worker_that_dies_while_it_decodes_costs_no_word(
 
 
 def test_a_worker_that_dies_while_it_is_idle_is_replaced(
-    shared: Daemon, undisturbed: dict[bytes, Any]
+    shared: Daemon, undisturbed: dict[bytes, Reading]
 ) -> None:
     with shared.greet() as client:
         client.open(1, partials=False)
@@ -141,7 +97,7 @@ def test_a_worker_that_dies_while_it_is_idle_is_replaced(
 
 
 def test_a_worker_that_dies_while_it_loads_is_replaced(
-    tmp_path: Path, undisturbed: dict[bytes, Any]
+    tmp_path: Path, undisturbed: dict[bytes, Reading]
 ) -> None:
     """Who waits for the load hears nothing of it."""
     flag = tmp_path / "flag"
@@ -163,7 +119,7 @@ def test_a_worker_that_dies_while_it_loads_is_replaced(
 
 
 def test_a_worker_that_dies_while_it_comes_back_costs_no_word(
-    tmp_path: Path, undisturbed: dict[bytes, Any]
+    tmp_path: Path, undisturbed: dict[bytes, Reading]
 ) -> None:
     """The utterance waits through both deaths; the second was not over it."""
     flag = tmp_path / "flag"
@@ -174,7 +130,7 @@ def test_a_worker_that_dies_while_it_comes_back_costs_no_word(
     ):
         client.open(1, partials=False)
         client.speak(1, PHRASE)
-        wait_until(lambda: decoding(client), "a decode")
+        wait_until(lambda: is_decoding(client), "a decode")
         flag.unlink()
         first, voice = daemon.worker("unruly/slow"), daemon.worker(VOICE)
         os.kill(first, signal.SIGKILL)
@@ -191,7 +147,7 @@ def test_a_worker_that_dies_while_it_comes_back_costs_no_word(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_voice_activity_that_dies_amid_speech_changes_no_sample(
-    quick: Daemon, undisturbed: dict[bytes, Any], number: int
+    quick: Daemon, undisturbed: dict[bytes, Reading], number: int
 ) -> None:
     """It serves every stream; each goes on where it was, to the sample."""
     daemon = quick
@@ -211,7 +167,7 @@ def test_voice_activity_that_dies_amid_speech_changes_no_sample(
 
 
 def test_voice_activity_that_dies_while_it_scores_changes_no_sample(
-    quick: Daemon, undisturbed: dict[bytes, Any]
+    quick: Daemon, undisturbed: dict[bytes, Reading]
 ) -> None:
     with quick.greet() as client:
         client.open(1, partials=False)
@@ -229,7 +185,7 @@ def test_voice_activity_that_dies_while_it_scores_changes_no_sample(
 
 
 def test_workers_that_die_again_and_again_under_load_cost_no_word(
-    tmp_path: Path, undisturbed: dict[bytes, Any]
+    tmp_path: Path, undisturbed: dict[bytes, Reading]
 ) -> None:
     """Eight streams say an utterance each, round by round; in every round both workers die.
 
@@ -252,7 +208,7 @@ def test_workers_that_die_again_and_again_under_load_cost_no_word(
             for stream in streams:
                 client.speak(stream, LONG[middle:end])
             first = len(streams) * number + dice.randrange(len(streams))
-            while len(client.logged(Segment)) < first or not decoding(client):
+            while len(client.logged(Segment)) < first or not is_decoding(client):
                 client.receive()
             decoder = daemon.worker(UNRULY)
             os.kill(decoder, signal.SIGKILL)
@@ -265,47 +221,40 @@ def test_workers_that_die_again_and_again_under_load_cost_no_word(
         assert len(daemon.logged("worker_died")) == 2 * len(ends)
         for stream in streams:
             assert reading(client.logged(Segment, stream)) == rounds, stream
-        assert not client.logged(Error)
-        assert not [event for event in client.logged(Event) if event.event == "dropped"]
+        assert_undisturbed(client)
         assert not daemon.strays
 
 
 @pytest.mark.parametrize("deed", ["kill", "abort", "exit"])
 def test_audio_that_ends_two_workers_is_set_aside_for_its_stream_alone(
-    tmp_path: Path, undisturbed: dict[bytes, Any], deed: str
+    tmp_path: Path, undisturbed: dict[bytes, Reading], deed: str
 ) -> None:
     with unruly_daemon(tmp_path, deed=deed) as daemon:
         with daemon.greet() as bad, daemon.greet() as good:
             for client in (bad, good):
                 client.open(1, partials=False)
-            bad.speak(1, marked(PHRASE, 1.2) + PHRASE)
+            bad.speak(1, marked(PHRASE, MARKED_AT_S) + PHRASE)
             good.speak(1, PHRASE)
             (closed,) = bad.finish(1)
             good.finish(1)
-            (error,) = bad.logged(Error)
-            assert (error.code, error.fatal, error.stream) == ("provider_failed", False, 1)
-            (dropped,) = [event for event in bad.logged(Event) if event.event == "dropped"]
-            assert dropped.reason == "provider_failed"
-            assert isinstance(dropped.start, float)
-            assert isinstance(dropped.end, float)
-            assert dropped.start < 1.2 < dropped.end
-            assert closed.dropped_seconds == pytest.approx(dropped.end - dropped.start)
+            dropped_s = assert_set_aside(bad, 1, at_s=MARKED_AT_S)
+            assert closed.dropped_seconds == pytest.approx(dropped_s)
             # Its other utterance has the next id, and no gap before it.
             assert [segment.id for segment in bad.logged(Segment)] == [0]
-            assert bad.logged(Segment)[0].start > dropped.end
+            assert bad.logged(Segment)[0].start > len(PHRASE) / 32_000
             assert reading(good.logged(Segment, 1)) == undisturbed[PHRASE]
-            assert not good.logged(Error)
+            assert_undisturbed(good)
         assert len(deaths(daemon, UNRULY)) == 2
         assert not daemon.strays
 
 
 @pytest.mark.parametrize("deed", ["raise", "nonsense"])
 def test_a_plugin_that_fails_at_a_window_loses_that_window_and_no_worker(
-    tmp_path: Path, undisturbed: dict[bytes, Any], deed: str
+    tmp_path: Path, undisturbed: dict[bytes, Reading], deed: str
 ) -> None:
     with unruly_daemon(tmp_path, deed=deed) as daemon, daemon.greet() as client:
         client.open(1, partials=False)
-        client.speak(1, marked(PHRASE, 1.2))
+        client.speak(1, marked(PHRASE, MARKED_AT_S))
         client.finish(1)
         (error,) = client.logged(Error)
         assert error.code == "provider_failed"
@@ -318,46 +267,12 @@ def test_a_plugin_that_fails_at_a_window_loses_that_window_and_no_worker(
 def test_a_model_that_ends_every_worker_is_unavailable_and_others_are_served(
     tmp_path: Path,
 ) -> None:
-    bad: dict[str, Any] = {"model": "bad_at_load", "deed": "kill", "eager": False}
-    with unruly_daemon(tmp_path, **bad) as daemon, daemon.greet() as client:
+    with (
+        unruly_daemon(tmp_path, model="bad_at_load", deed="kill", eager=False) as daemon,
+        daemon.greet() as client,
+    ):
         client.send(Open(stream=1))
         error = client.expect(Error)
         assert (error.code, error.stream) == ("provider_unavailable", 1)
         assert "died" in error.message
         assert texts(client.transcribe(2, PHRASE, provider="echo"))
-
-
-# ── no orphans ────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("deed", ["spin", "hold_the_gil"])
-def test_no_worker_outlives_a_core_that_is_killed(tmp_path: Path, deed: str) -> None:
-    """Whatever it is busy with, and even when no thread of its own can run any more."""
-    with unruly_daemon(tmp_path, deed=deed) as daemon:
-        with daemon.greet() as client:
-            client.open(1, partials=False)
-            client.speak(1, marked(PHRASE, 1.2))
-            busy = psutil.Process(daemon.worker(UNRULY))
-            wait_until(lambda: decoding(client), "a decode that never ends")
-            workers = [psutil.Process(pid) for pid in daemon.worker_pids]
-            assert busy in workers
-            assert len(workers) == 2
-        daemon.kill()
-        _, alive = psutil.wait_procs(workers, timeout=5)
-        assert not alive
-
-
-def test_a_core_that_ends_ends_a_busy_worker(tmp_path: Path) -> None:
-    """A decode that never ends holds up neither the second signal nor the process's end."""
-    with unruly_daemon(tmp_path, deed="hold_the_gil") as daemon, daemon.greet() as client:
-        client.open(1, partials=False)
-        client.send(Audio(stream=1, data=marked(PHRASE, 1.2)[:60_000]))
-        client.send(Audio(stream=1, data=marked(PHRASE, 1.2)[60_000:]), Close(stream=1))
-        wait_until(lambda: decoding(client), "a decode that never ends")
-        workers = daemon.worker_pids
-        daemon.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: daemon.logged("draining"), "the signal to be heard")
-        started = time.monotonic()
-        assert daemon.terminate() == 0
-        assert time.monotonic() - started < 1.0
-        assert not any(is_alive(pid) for pid in workers)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +65,7 @@ def test_what_is_audible_is_handed_out_and_nothing_more_until_it_is_scored() -> 
     assert heard == []
     assert unscored is not None
     assert unscored.windows.shape == (2, W)
-    assert ear.endpointer.position == 0  # judged with the rest, in order
+    assert ear.endpointer.position == 3 * W  # the silence was judged at once
     give(ear, loud(0, W))
     assert not ear.has_work
     assert ear.take_unscored() == ([], None)
@@ -258,3 +258,33 @@ def ends(runs: list[tuple[bool, int, int]]) -> list[int]:
 
 def starts(runs: list[tuple[bool, int, int]]) -> list[int]:
     return [0, *ends(runs)[:-1]]
+
+
+@given(st.lists(st.integers(min_value=1, max_value=40 * W), min_size=1, max_size=30))
+@examples(60)
+def test_what_is_heard_follows_from_the_audio_and_not_from_how_it_comes(sizes: list[int]) -> None:
+    """The scores come from a model with a memory, which begins anew where silence was gated."""
+    quiet_tail = np.concatenate([loud(0, 9 * W), silence(50 * W)])
+    sound = np.concatenate([quiet_tail, loud(0, 30 * W), silence(12 * W), quiet_tail])
+
+    def heard_in(pieces: list[npt.NDArray[np.int16]]) -> list[Heard]:
+        ear, heard, windows_seen = listener(), [], 0
+        for piece in pieces:
+            give(ear, piece)
+            while ear.has_work:
+                at_once, unscored = ear.take_unscored()
+                heard += at_once
+                if unscored is None:
+                    continue
+                windows_seen = 0 if unscored.is_fresh else windows_seen
+                count = len(unscored.windows)
+                is_settled = np.arange(windows_seen, windows_seen + count) >= 3
+                windows_seen += count
+                heard += ear.scored(loud_probability(unscored.windows) * is_settled)
+        return heard
+
+    edges = [0, *np.cumsum(sizes).tolist(), len(sound)]
+    pieces = [sound[a:b] for a, b in pairwise(edges) if a < min(b, len(sound))]
+    whole = heard_in([sound])
+    assert [event for event in whole if isinstance(event, Utterance)]
+    assert heard_in(pieces) == whole

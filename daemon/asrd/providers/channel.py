@@ -19,7 +19,7 @@ READ_BYTES = 2**18
 LOOK_EVERY_S = 0.05
 """How often a decode that gets further looks whether it is still wanted."""
 
-TELL_EVERY_S = 1.0
+TELL_EVERY_S = 0.25
 """How often the core is told that a decode gets further."""
 
 

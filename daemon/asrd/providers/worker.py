@@ -19,6 +19,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from asrd.audio import SAMPLE_RATE
 from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
 from asrd.providers import calls, gpu_memory, warm_up
 from asrd.providers.channel import CallChannel
@@ -54,11 +55,7 @@ class Worker:
                 case calls.LoadModel():
                     return self._load_model(call)
                 case calls.LoadVoiceActivity():
-                    started = time.monotonic()
-                    self._voice_activity = VoiceActivity()
-                    load_s = time.monotonic() - started
-                    self._channel.tell_loaded()
-                    return calls.Loaded(id=call.id, load_s=load_s, warm_up_s=0.0)
+                    return self._load_voice_activity(call)
                 case calls.Decode():
                     return self._decode(call)
                 case calls.Score():
@@ -89,6 +86,18 @@ class Worker:
             warm_up_s=time.monotonic() - loaded,
             warm_up=done,
             gpu_bytes=gpu_memory.measure(call.id).gpu_bytes,
+        )
+
+    def _load_voice_activity(self, call: calls.LoadVoiceActivity) -> calls.AnyAnswer:
+        started = time.monotonic()
+        self._voice_activity = VoiceActivity()
+        loaded = time.monotonic()
+        self._channel.tell_loaded()
+        self._voice_activity.score(np.zeros((1, WINDOW_SAMPLES), np.float32), b"")
+        warm_up_s = time.monotonic() - loaded
+        done = calls.WarmUpDecode(audio_s=WINDOW_SAMPLES / SAMPLE_RATE, took_s=warm_up_s)
+        return calls.Loaded(
+            id=call.id, load_s=loaded - started, warm_up_s=warm_up_s, warm_up=[done]
         )
 
     def _decode(self, call: calls.Decode) -> calls.AnyAnswer:

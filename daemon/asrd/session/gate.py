@@ -15,25 +15,28 @@ OPEN_FOR_WINDOWS = 16
 
 
 class EnergyGate:
-    """Says how many leading windows of a batch need no scoring."""
+    """Says which windows need no scoring.
+
+    That follows from the audio alone, never from how it was cut into batches: the same audio must
+    give the same utterances however it came.
+    """
 
     def __init__(self) -> None:
-        self._open_windows = 0
+        self._since_audible = OPEN_FOR_WINDOWS + 1
 
-    def count_silent(self, powers: npt.NDArray[np.float32], *, is_listening: bool) -> int:
-        """How many windows at the head are silence that nobody waits for.
+    def find_silent(self, powers: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """Which windows are silence with nothing audible closely before them.
 
         Args:
-            powers: mean power of each window, shape (n,).
-            is_listening: whether an utterance is open, which needs every window scored.
+            powers: mean power of each window, shape (n,), behind those of the call before.
+
+        Returns:
+            Shape (n,).
         """
-        audible = np.flatnonzero(powers >= SILENT_BELOW_POWER)
-        if is_listening or self._open_windows > 0:
-            silent = 0
-        else:
-            silent = int(audible[0]) if len(audible) else len(powers)
-        if len(audible):
-            self._open_windows = max(0, OPEN_FOR_WINDOWS - (len(powers) - 1 - int(audible[-1])))
-        else:
-            self._open_windows = max(0, self._open_windows - len(powers))
-        return silent
+        if not len(powers):
+            return np.zeros(0, np.bool_)
+        places = np.arange(len(powers))
+        audible = np.where(powers >= SILENT_BELOW_POWER, places, -self._since_audible)
+        since_audible = places - np.maximum.accumulate(audible)
+        self._since_audible = min(int(since_audible[-1]), OPEN_FOR_WINDOWS) + 1
+        return np.asarray(since_audible > OPEN_FOR_WINDOWS)

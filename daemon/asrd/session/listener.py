@@ -4,7 +4,10 @@ receive ─► Intake ─► take_unscored ─► (voice activity) ─► scored
              └► HeldAudio ─► audio
 """
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +40,12 @@ class Unscored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scoring:
-    """Windows on their way to the voice-activity model and back; the first `silent` stay here."""
+class _Run:
+    """Windows in a row, all of them silent or none; the last run of a batch bears its mark."""
 
+    windows: npt.NDArray[np.float32]
     powers: npt.NDArray[np.float32]
-    silent: int
+    is_silent: bool
     end: int
     mark: Mark | None
 
@@ -58,45 +62,38 @@ class Listener:
         self._held = HeldAudio()
         self._rest = NO_SAMPLES  # of the last batch, less than a window
         self._is_fresh = True
-        self._scoring: _Scoring | None = None
+        self._runs: deque[_Run] = deque()  # cut, and not looked at yet
+        self._scoring: _Run | None = None  # on its way to the voice-activity model and back
 
     @property
     def has_work(self) -> bool:
         """Whether `take_unscored` could do anything now."""
-        return self._scoring is None and not self.intake.is_empty
+        return self._scoring is None and (bool(self._runs) or not self.intake.is_empty)
 
     def take_unscored(self) -> tuple[list[Heard], Unscored | None]:
         """Look at what came in: what was heard without a model, and windows that need one.
 
         About `BATCH_WINDOWS` windows are handed out, and no more before `scored` is called for
-        them. Silence that nobody waits for is judged here.
+        them. Silence is judged here.
         """
         heard: list[Heard] = []
         while self.has_work:
-            batch = self.intake.take(BATCH_WINDOWS * self._own_window)
-            if batch.mark is not None and not len(batch.samples) + len(self._rest):
-                # A flush behind audio that was heard already: the usual end of a push-to-talk,
-                # where every microsecond is waited for.
-                heard += self._pass_mark(batch.mark, batch.position)
+            if not self._runs:
+                heard += self._take_batch()
                 continue
-            scoring, windows = self._cut_windows(batch)
-            silent = scoring.silent
-            is_fresh = self._is_fresh or silent > 0
-            if silent < len(windows):
-                self._scoring = scoring
-                self._is_fresh = False
-                return heard, Unscored(windows=windows[silent:], is_fresh=is_fresh)
-            self._is_fresh = is_fresh
-            heard += self._judge(scoring, np.zeros(silent, np.float32))
+            run = self._runs.popleft()
+            if not run.is_silent:
+                self._scoring = run
+                is_fresh, self._is_fresh = self._is_fresh, False
+                return heard, Unscored(windows=run.windows, is_fresh=is_fresh)
+            self._is_fresh = True
+            heard += self._judge(run, np.zeros(len(run.windows), np.float32))
         return heard, None
 
     def scored(self, probabilities: npt.NDArray[np.float32]) -> list[Heard]:
         """What is heard, given the speech probability of each window handed out, in order."""
-        scoring, self._scoring = self._scoring, None
-        if scoring is None:
-            return []
-        silence = np.zeros(scoring.silent, np.float32)
-        return self._judge(scoring, np.concatenate([silence, probabilities]))
+        run, self._scoring = self._scoring, None
+        return [] if run is None else self._judge(run, probabilities)
 
     def audio(self, start: int, end: int) -> Samples:
         """The samples between two positions."""
@@ -115,9 +112,19 @@ class Listener:
         self.intake.clear()
         self._held = HeldAudio()
         self._rest = NO_SAMPLES
+        self._runs.clear()
         self._scoring = None
 
-    def _cut_windows(self, batch: Batch) -> tuple[_Scoring, npt.NDArray[np.float32]]:
+    def _take_batch(self) -> list[Heard]:
+        batch = self.intake.take(BATCH_WINDOWS * self._own_window)
+        if batch.mark is not None and not len(batch.samples) + len(self._rest):
+            # A flush behind audio that was heard already: the usual end of a push-to-talk,
+            # where every microsecond is waited for.
+            return self._pass_mark(batch.mark, batch.position)
+        self._runs += self._cut(batch)
+        return []
+
+    def _cut(self, batch: Batch) -> Iterator[_Run]:
         self._held.append(batch.position, batch.samples)
         parts = [self._rest, batch.samples]
         end = batch.position + len(batch.samples)
@@ -129,18 +136,27 @@ class Listener:
         self._rest = samples[whole * WINDOW_SAMPLES :]
         windows = samples[: whole * WINDOW_SAMPLES].reshape(whole, WINDOW_SAMPLES)
         powers = np.einsum("ij,ij->i", windows, windows) / np.float32(WINDOW_SAMPLES)
-        silent = self._gate.count_silent(powers, is_listening=self.endpointer.is_listening)
-        return _Scoring(powers=powers, silent=silent, end=end, mark=batch.mark), windows
+        silent = self._gate.find_silent(powers)
+        edges = [0, *(np.flatnonzero(silent[1:] != silent[:-1]) + 1).tolist(), whole]
+        for first, behind in pairwise(edges):
+            if first < behind:
+                yield _Run(
+                    windows=windows[first:behind],
+                    powers=powers[first:behind],
+                    is_silent=bool(silent[first]),
+                    end=end,
+                    mark=batch.mark if behind == whole else None,
+                )
 
-    def _judge(self, scoring: _Scoring, probabilities: npt.NDArray[np.float32]) -> list[Heard]:
+    def _judge(self, run: _Run, probabilities: npt.NDArray[np.float32]) -> list[Heard]:
         heard: list[Heard] = []
-        for probability, power in zip(probabilities.tolist(), scoring.powers.tolist(), strict=True):
+        for probability, power in zip(probabilities.tolist(), run.powers.tolist(), strict=True):
             event = self.endpointer.push(probability, power)
             if event is not None:
                 heard.append(event)
-        if scoring.mark is not None:
-            heard = [_within(event, scoring.end) for event in heard]
-            heard += self._pass_mark(scoring.mark, scoring.end)
+        if run.mark is not None:
+            heard = [_within(event, run.end) for event in heard]
+            heard += self._pass_mark(run.mark, run.end)
         return heard
 
     def _pass_mark(self, mark: Mark, end: int) -> list[Heard]:
