@@ -52,9 +52,27 @@ NONE = GpuMeasured(id=3, gpu_bytes=0, gpu_total_bytes=0)
 ME = os.getpid()
 
 
-def test_without_a_driver_nothing_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", None)  # importing it would raise
+def maps(folder: Path, library: str = "libcuda.so.1") -> Path:
+    """What the kernel says of the files that a process has mapped."""
+    file = folder / "maps"
+    file.write_text(f"7f0000000000-7f0000001000 r-xp 0 08:01 42  /usr/lib/{library}\n")
+    return file
+
+
+def test_the_driver_is_not_asked_for_a_process_that_does_not_use_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be sick, and would hang models that run on the CPU."""
+    use_nvml(monkeypatch, {0: [Process(ME, GIB)]})
     assert measure(3, tmp_path / "absent") == NONE
+    assert measure(3, maps(tmp_path, "libm.so.6")) == NONE
+
+
+def test_without_the_library_nothing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # importing it raises
+    assert measure(3, maps(tmp_path)) == NONE
 
 
 def test_only_its_own_share_counts_and_only_the_gpus_that_it_is_on(
@@ -67,16 +85,16 @@ def test_only_its_own_share_counts_and_only_the_gpus_that_it_is_on(
     }
     use_nvml(monkeypatch, gpus)
     expected = GpuMeasured(id=3, gpu_bytes=6 * GIB, gpu_total_bytes=(24 + 26) * GIB)
-    assert measure(3, tmp_path) == expected
+    assert measure(3, maps(tmp_path)) == expected
 
 
 def test_a_share_that_the_driver_does_not_tell_is_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_nvml(monkeypatch, {0: [Process(ME, None)]})
-    assert measure(3, tmp_path) == GpuMeasured(id=3, gpu_bytes=0, gpu_total_bytes=24 * GIB)
+    assert measure(3, maps(tmp_path)) == GpuMeasured(id=3, gpu_bytes=0, gpu_total_bytes=24 * GIB)
     use_nvml(monkeypatch, {})
-    assert measure(3, tmp_path) == NONE
+    assert measure(3, maps(tmp_path)) == NONE
 
 
 @pytest.mark.parametrize(
@@ -93,4 +111,4 @@ def test_a_driver_that_is_sick_costs_the_figure_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     use_nvml(monkeypatch, {0: [Process(ME, GIB)]}, fails_at=step)
-    assert measure(3, tmp_path) == NONE
+    assert measure(3, maps(tmp_path)) == NONE

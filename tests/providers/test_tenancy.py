@@ -27,6 +27,7 @@ class StandIn:
 
     state: ModelState = ModelState.READY
     is_busy: bool = False
+    is_restarting: bool = False
     memory_bytes: int = 100 * MB
     gpu_bytes: int = 0
 

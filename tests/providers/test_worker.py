@@ -119,7 +119,11 @@ def test_it_scores_the_streams_of_a_call_in_order(worker: Worker) -> None:
         (lambda n: calls.Score(id=n, streams=[]), "provider", "voice-activity model is not loaded"),
         (load("asrd_echo", "echo", "other"), "unavailable", "echo has one model"),
         (load("asrd_echo", "echo", "echo", latncy_ms=1), "provider", "did you mean 'latency_ms'"),
-        (load("no_such_plugin", "x", "y"), "internal", "No module named 'no_such_plugin'"),
+        (
+            load("no_such_plugin", "x", "y"),
+            "provider",
+            "(No module named 'no_such_plugin')",
+        ),
         (load("asrd_echo", "other", "y"), "internal", "there is no provider 'other'"),
         (load_unruly("bad_at_load", deed="raise"), "internal", "RuntimeError: unruly by design"),
         (load_unruly("bad_at_warm_up", deed="raise"), "internal", "RuntimeError: unruly by design"),

@@ -27,6 +27,9 @@ class Is(Enum):
     AWAY = auto()
     """Not loaded, or being restarted: it can be waited for."""
     FAILED = auto()
+    """Its work is answered with the failure."""
+    RESTS = auto()
+    """Its breaker is open for the first time: its work waits."""
 
 
 @dataclass
@@ -40,7 +43,10 @@ class StubPool:
         return self.states[key] is Is.UP
 
     def has_failed(self, key: ModelKey) -> bool:
-        return self.states[key] is Is.FAILED
+        return self.states[key] in (Is.FAILED, Is.RESTS)
+
+    def takes_work(self, key: ModelKey) -> bool:
+        return self.states[key] in (Is.UP, Is.FAILED)
 
     def resident(self, key: ModelKey) -> Any:
         begun = self.begun
@@ -77,13 +83,16 @@ def test_a_stream_is_never_sent_where_nothing_is(stream: tuple[list[Is], int]) -
 
 
 @given(placed_streams())
-def test_it_moves_back_only_to_what_is_up_and_to_the_first_of_those(
+def test_from_what_is_well_it_moves_back_only_to_what_is_up(
     stream: tuple[list[Is], int],
 ) -> None:
     states, level = stream
     place = place_in(*chain_of(states), level)
     up = [earlier for earlier in range(level) if states[earlier] is Is.UP]
-    assert place == up[0] if up else place >= level
+    if states[level] in (Is.UP, Is.AWAY):
+        assert place == (up[0] if up else level)
+    elif place < level and any(state in (Is.UP, Is.AWAY) for state in states):
+        assert states[place] in (Is.UP, Is.AWAY)
 
 
 @given(placed_streams())
@@ -92,12 +101,13 @@ def test_it_moves_on_only_from_what_failed_and_to_the_next_that_has_not(
 ) -> None:
     states, level = stream
     place = place_in(*chain_of(states), level)
+    lost = {Is.FAILED, Is.RESTS, Is.ABSENT}
     if place > level:
-        assert states[level] is Is.FAILED
-        assert states[place] in (Is.UP, Is.AWAY)
-        assert set(states[level:place]) <= {Is.FAILED, Is.ABSENT}
-    elif place == level and states[level] is Is.FAILED:
-        assert set(states[level:]) <= {Is.FAILED, Is.ABSENT}
+        assert states[level] in lost
+        assert set(states[level:place]) <= lost
+        assert states[place] in (Is.UP, Is.AWAY) or set(states[level:]) <= lost
+    elif place == level and states[level] in lost:
+        assert set(states[level:]) <= lost
 
 
 @given(placed_streams())
@@ -105,6 +115,14 @@ def test_it_stays_where_nothing_works(stream: tuple[list[Is], int]) -> None:
     states, level = stream
     states = [Is.ABSENT if state is Is.ABSENT else Is.FAILED for state in states]
     assert place_in(*chain_of(states), level) == level
+
+
+@given(placed_streams())
+def test_where_none_can_be_had_it_is_where_its_work_waits(stream: tuple[list[Is], int]) -> None:
+    states, level = stream
+    states = [Is.FAILED if state in (Is.UP, Is.AWAY) else state for state in states]
+    place = place_in(*chain_of(states), level)
+    assert place == (states.index(Is.RESTS) if Is.RESTS in states else level)
 
 
 @given(placed_streams())
@@ -124,7 +142,8 @@ def test_where_it_moves_to_it_stays(stream: tuple[list[Is], int]) -> None:
         ([Is.AWAY, Is.AWAY], 1, 1),  # not back before it is up
         ([Is.UP, Is.UP], 1, 0),
         ([Is.FAILED, Is.ABSENT, Is.UP], 0, 2),
-        ([Is.AWAY, Is.FAILED, Is.AWAY], 1, 2),
+        ([Is.AWAY, Is.FAILED, Is.AWAY], 1, 0),
+        ([Is.RESTS, Is.FAILED], 1, 0),  # where its work waits
     ],
 )
 def test_some_places(states: list[Is], level: int, place: int) -> None:
@@ -138,6 +157,10 @@ def test_some_places(states: list[Is], level: int, place: int) -> None:
 class StubStream:
     chain: tuple[ModelKey | None, ...]
     level: int
+
+    @property
+    def key(self) -> ModelKey | None:
+        return self.chain[self.level]
 
 
 def failover(*states: Is, level: int) -> tuple[Failover, StubPool, list[Any], VirtualClock]:

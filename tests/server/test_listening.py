@@ -205,7 +205,7 @@ def test_audio_that_ends_two_workers_costs_the_guilty_stream_alone(registry: Reg
         await die(room)
         assert scores(room)[5:] == [[30]]
         (error,) = guest.told(Error)
-        assert (error.stream, error.code, error.fatal) == (1, "internal", False)
+        assert (error.stream, error.code, error.fatal) == (1, "provider_failed", False)
         assert [(end.stream, end.reason) for end in guest.told(Closed)] == [(1, "error")]
         await answer(room)
         room.voice.is_held = False

@@ -64,7 +64,7 @@ def test_auto_is_what_suits_the_machine_and_says_why(
         config = settled(Config(provider="auto"), registry)
     own = ProviderConfig(settings=chosen.settings)
     assert config == Config(provider="whisper_cpp", model="small", providers={"whisper_cpp": own})
-    (line,) = lines
+    line = lines[0]
     assert (line["event"], line["reason"]) == ("provider_chosen", "It fits.")
 
 
@@ -221,7 +221,9 @@ def test_so_does_one_whose_worker_dies_each_time(tmp_path: Path, unruly: Path) -
     assert " died" in line
 
 
-def test_so_does_one_that_is_not_here(tmp_path: Path, unruly: Path) -> None:
+def test_a_model_that_there_is_not_is_a_mistake_of_whoever_starts_it(
+    tmp_path: Path, unruly: Path
+) -> None:
     code, line = ended(tmp_path, unruly, model="other", use={"required": True})
     assert code == 69
     assert "echo has one model, 'echo'" in line

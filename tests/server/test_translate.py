@@ -167,11 +167,11 @@ def test_a_move_along_the_chain_is_told_with_its_place_and_who_reads_now() -> No
     stream = served(sample_rate=8000, start_offset=12_000)
     stream.chain = (*stream.chain, ModelKey(provider="q", model="n"))
     stream.key, stream.level = ModelKey(provider="q", model="n"), 1
-    assert moved_message(stream) == wire.Event(
+    assert moved_message(stream, is_restored=False) == wire.Event(
         stream=7, event="degraded", at=1.5, level=1, action="read by q/n"
     )
     stream.key, stream.level = ModelKey(provider="p", model="m"), 0
-    assert moved_message(stream) == wire.Event(
+    assert moved_message(stream, is_restored=True) == wire.Event(
         stream=7, event="restored", at=1.5, level=0, action="read by p/m"
     )
 

@@ -74,6 +74,8 @@ class StubResident:
         self.memory_bytes = 50_000_000
         self.gpu_bytes = 0
         self.is_busy = False
+        self.is_restarting = False
+        self.has_no_room = False
         self.restarts = 0
         self.consecutive_errors = 0
         self.last_inference_s: float | None = None

@@ -1,6 +1,9 @@
 """Which model is meant: names that were asked for become keys, and keys chains of fallbacks."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+import structlog
 
 from asrd.choices import Loading, Setting
 from asrd.config import Config
@@ -8,6 +11,8 @@ from asrd.errors import ModelUnavailable
 from asrd.providers import calls
 from asrd.providers.registry import Registry, UnknownProvider
 from asrd.providers.residency import Footprint
+
+log = structlog.get_logger()
 
 AUTO = "auto"
 
@@ -91,14 +96,31 @@ class Catalogue:
         Raises:
             ProviderError: it does not; the message names the nearest that does.
             UnknownProvider: so for a provider.
+            ModelUnavailable: so for a model, if nothing could bring it here.
         """
         names = [_split(entry)[0] for entry in self._config.fallback]
         for name, own in self._config.providers.items():
             names += [name, *(_split(entry)[0] for entry in own.fallback or ())]
         for name in (self._config.provider, *names):
             if name not in self._registry.broken:
-                entry = self._registry.get(name)
-                entry.check_settings(self._config.of(name).settings)
+                self._registry.get(name).check_settings(self._config.of(name).settings)
+        for name, model in self._named_models():
+            status = self._registry.get(name).status(model)
+            if not status.is_present and not status.remedy:
+                raise ModelUnavailable(status.problem)
+            if not status.is_present:
+                log.warning("model_missing", problem=status.problem, remedy=status.remedy)
+
+    def _named_models(self) -> Iterator[tuple[str, str]]:
+        """Every model that the configuration names, of plugins that are well."""
+        config = self._config
+        named = [(config.provider, config.model), *map(_split, config.fallback)]
+        for name, own in config.providers.items():
+            named += [(name, model) for model in own.models]
+            named += map(_split, own.fallback or ())
+        for name, model in named:
+            if model is not None and name not in self._registry.broken:
+                yield name, model
 
     def first_to_load(self) -> dict[ModelKey, Loading]:
         """What is loaded when the daemon starts, and whether that is waited for.

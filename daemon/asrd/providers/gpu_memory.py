@@ -5,17 +5,23 @@ from pathlib import Path
 
 from asrd.providers.calls import GpuMeasured
 
-DRIVER = Path("/proc/driver/nvidia")
+MAPS = Path("/proc/self/maps")
+CUDA = "libcuda.so"
 
 
-def measure(call_id: int, driver: Path = DRIVER) -> GpuMeasured:
-    """This process's share, and what the GPUs that it uses have in all; zeros without a driver.
+def measure(call_id: int, maps: Path = MAPS) -> GpuMeasured:
+    """This process's share, and what the GPUs that it uses have in all.
 
-    In a container, NVML knows processes by the host's numbers; then a share cannot be told.
+    Zeros where the engine has not loaded CUDA: the driver is then not asked, so that a sick one
+    costs models on the CPU nothing. In a container, NVML knows processes by the host's numbers;
+    then a share cannot be told either.
     """
-    if not driver.exists():
+    try:
+        if CUDA not in maps.read_text(encoding="utf-8", errors="replace"):
+            return GpuMeasured(id=call_id, gpu_bytes=0, gpu_total_bytes=0)
+        import pynvml
+    except (OSError, ImportError):  # not Linux
         return GpuMeasured(id=call_id, gpu_bytes=0, gpu_total_bytes=0)
-    import pynvml
 
     held = total = 0
     try:

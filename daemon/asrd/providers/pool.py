@@ -92,8 +92,11 @@ class ModelPool:
 
     def need(self, key: ModelKey) -> None:
         """Work has come for this model: load it again if it was unloaded meanwhile."""
-        if key not in self._residents and not self._is_stopped:
-            self.resident(key).begin()
+        if self._is_stopped:
+            return
+        resident = self.resident(key)
+        if resident.state is ModelState.UNAVAILABLE and not resident.problem:
+            resident.begin()
 
     def takes_work(self, key: ModelKey) -> bool:
         """Whether a decode given to this model is answered without waiting.
@@ -123,8 +126,7 @@ class ModelPool:
 
     async def unload(self, key: ModelKey) -> None:
         """End the model's worker, if it has one; the next who needs it loads it again."""
-        resident = self._residents.pop(key, None)
-        self.tenancy.leave(key)
+        resident = self._take_out(key)
         if resident is not None:
             await resident.stop()
 
@@ -148,7 +150,8 @@ class ModelPool:
             self._looked_at_s = now_s
             for key, reason in self.tenancy.overstayed(self._residents).items():
                 log.info("model_evicted", model=str(key), reason=reason)
-                self._start(self.unload(key))
+                if (gone := self._take_out(key)) is not None:
+                    self._start(gone.stop())
             for resident in self._residents.values():
                 if resident.gpu_bytes and resident.state.is_up and not resident.is_busy:
                     self._start(self._measure_gpu(resident))
@@ -168,6 +171,14 @@ class ModelPool:
         if isinstance(found, calls.GpuMeasured):
             self.tenancy.learn_gpu_total(found.gpu_total_bytes)
 
+    def _take_out(self, key: ModelKey) -> Resident | None:
+        """Have nobody given to the model any more, from this moment on."""
+        resident = self._residents.pop(key, None)
+        self.tenancy.leave(key)
+        if resident is not None:
+            self._on_change(key)
+        return resident
+
     def _changed(self, key: ModelKey) -> None:
         self.tenancy.touch(key)
         self._on_change(key)
@@ -175,7 +186,6 @@ class ModelPool:
     # ── trust ─────────────────────────────────────────────────────────────────────────────────
 
     def _worked(self, key: ModelKey, *, has_failed: bool) -> None:
-        self.tenancy.touch(key)
         breaker = self.breaker(key.provider)
         if not has_failed:
             breaker.succeed()
@@ -186,7 +196,9 @@ class ModelPool:
     async def _probe(self, provider: str, breaker: Breaker) -> None:
         """One inference decides whether the provider is trusted again."""
         error = ""
-        for resident in [self._residents[key] for key in self._of(provider)]:
+        residents = [self._residents[key] for key in self._of(provider)]
+        # Whoever is up answers at once; only where nobody is, a load has to show it.
+        for resident in [one for one in residents if one.state.is_up] or residents:
             try:
                 await resident.ensure()  # one that was unloaded meanwhile stays so
                 await resident.call(probe_call, PROBE_S)

@@ -7,6 +7,12 @@ loaded. Among the others the least recently used goes first; those that are kept
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from asrd.errors import ProviderError
+
+
+class NoRoom(ProviderError):
+    """A model cannot be loaded beside those that are in use. Nothing is wrong with it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:

@@ -20,8 +20,9 @@ from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, Reques
 from asrd.providers import calls, processes
 from asrd.providers.lifecycle import ModelInput, ModelState, next_state
 from asrd.providers.patience import Patience
+from asrd.providers.residency import NoRoom
 from asrd.providers.supervisor import WorkerDied, WorkerProcess
-from asrd.providers.watch import LONGEST_TICK_S, Watch
+from asrd.providers.watch import LoadWatch, Watch
 
 log = structlog.get_logger()
 
@@ -79,7 +80,7 @@ class Resident:
         self._on_outcome = on_outcome
         self._patience = Patience(floor_s=rule.hang_after_s, factor=rule.hang_factor)
         self._watch = Watch(self._patience)
-        self._loading = _Loading()
+        self._loading = LoadWatch()
         self._worker: WorkerProcess | None = None
         self._coming_up: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()  # set in every state but those of coming up
@@ -103,6 +104,16 @@ class Resident:
     def is_busy(self) -> bool:
         """Whether a call is under way."""
         return self._watch.is_busy
+
+    @property
+    def is_restarting(self) -> bool:
+        """Whether it was up before and is coming back."""
+        return self.state.is_coming_up and self.load_s is not None
+
+    @property
+    def has_no_room(self) -> bool:
+        """Whether it is not loaded because others take the room: that says nothing of itself."""
+        return self.state is ModelState.UNAVAILABLE and self._failure is NoRoom
 
     def begin(self) -> None:
         """Start loading, unless that is under way; `ensure` waits for it and tells the outcome."""
@@ -209,15 +220,17 @@ class Resident:
                 if not has_run and attempt == 1:
                     await self._make_room()
                 await self._bring_up()
-            except (ProviderError, OSError) as error:
+            except Exception as error:
+                if not isinstance(error, ProviderError | OSError):
+                    log.exception("load_failed_unexpectedly", worker=self.name)
                 self.consecutive_errors += 1
                 is_refused = not isinstance(error, WorkerDied)
                 log.error("load_failed", worker=self.name, problem=str(error))
                 if attempt < self._rule.load_attempts and (has_run or not is_refused):
                     self._enter(ModelInput.DIED)
                     continue
-                is_missing = isinstance(error, ModelUnavailable)
-                self._failure = ModelUnavailable if is_missing else ProviderError
+                is_known = isinstance(error, ModelUnavailable | NoRoom)
+                self._failure = type(error) if is_known else ProviderError  # type: ignore[assignment]
                 self._enter(ModelInput.GIVEN_UP, str(error))
                 if not has_run:
                     return
@@ -236,14 +249,14 @@ class Resident:
         if self.state is ModelState.UNAVAILABLE:
             self._enter(ModelInput.BEGIN)
         started = time.monotonic()
-        self._loading = _Loading()
+        self._loading = LoadWatch()
         self._worker = worker = await WorkerProcess.start(self.name)
         worker.on_progress = self._progressed
         try:
             answer = await worker.call(self._make_load)
             if not isinstance(answer, calls.Loaded):
                 raise ProviderError(f"{self.name} answered a load with {type(answer).__name__}")
-        except ProviderError:
+        except BaseException:
             self._worker = None
             await worker.stop()
             raise
@@ -281,7 +294,6 @@ class Resident:
         self, answer: asyncio.Future[calls.AnyAnswer], audio_s: float, began_s: float
     ) -> None:
         self._watch.ended(answer)
-        self.worked_at_s = time.monotonic()
         error = None if answer.cancelled() else answer.exception()
         if answer.cancelled() or isinstance(error, RequestUnsupported | DecodeCancelled):
             return  # says nothing of the model
@@ -303,6 +315,7 @@ class Resident:
         if isinstance(answer, calls.GpuMeasured):
             self.gpu_bytes = answer.gpu_bytes
             return
+        self.worked_at_s = time.monotonic()
         self.consecutive_errors = 0
         self._on_outcome(False)
         if isinstance(answer, calls.Decoded):
@@ -310,31 +323,3 @@ class Resident:
         self._patience.note(audio_s, took_s)
         if self.state.is_up:
             self._enter(ModelInput.SUCCEEDED)
-
-
-class _Loading:
-    """Whether a load gets further: what the worker says, and what its process uses."""
-
-    def __init__(self) -> None:
-        self._quiet_s = 0.0
-        self._took_s = 0.0
-        self._ticked_s: float | None = None
-        self._activity = (0.0, 0)
-
-    def progressed(self) -> None:
-        self._quiet_s = 0.0
-
-    def hung_for_s(self, now_s: float, pid: int, rule: Supervision) -> float | None:
-        last_s, self._ticked_s = self._ticked_s, now_s
-        if last_s is None:
-            return None
-        tick_s = min(now_s - last_s, LONGEST_TICK_S)
-        self._quiet_s += tick_s
-        self._took_s += tick_s
-        activity = processes.activity(pid)
-        if activity != self._activity:
-            self._activity = activity
-            self._quiet_s = 0.0
-        if self._quiet_s > rule.load_hang_after_s:
-            return self._quiet_s
-        return self._took_s if self._took_s > rule.load_timeout_s else None

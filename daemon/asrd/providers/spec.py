@@ -104,7 +104,10 @@ class Model(ABC):
         """
 
     def close(self) -> None:  # noqa: B027 - most models have nothing to give back
-        """Give back what the process's end does not."""
+        """Give back what it holds, for those who use a model by itself, as tests do.
+
+        Not called in a worker: unloading a model ends the process, which gives back everything.
+        """
 
 
 class Provider(ABC):

@@ -38,6 +38,10 @@ class WorkerDied(ProviderError):
     """The process ended while a call was under way, or before it was made."""
 
 
+class WorkerStopped(WorkerDied):
+    """The process was ended on purpose while a call was under way: the call is not to blame."""
+
+
 class WorkerProcess(asyncio.BufferedProtocol):
     """A running worker. Make one with `start`."""
 
@@ -76,11 +80,6 @@ class WorkerProcess(asyncio.BufferedProtocol):
     def pid(self) -> int:
         """The child's process id."""
         return self._process.pid
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether calls can be made."""
-        return self._transport is not None
 
     def call(self, make: Callable[[int], calls.AnyCall]) -> "asyncio.Future[calls.AnyAnswer]":
         """Send the call that `make` builds for an id.
@@ -155,6 +154,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
         code = self._process.poll()
         self._process.kill()  # it may live on without its socket
         died = WorkerDied(f"the worker of {self.name} (pid {self.pid}) died{_cause(code)}")
+        if self._is_stopping:
+            died = WorkerStopped(f"{self.name} was unloaded")
         for future in self._pending.values():
             if not future.done():
                 future.set_exception(died)

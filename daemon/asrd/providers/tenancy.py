@@ -9,13 +9,12 @@ from collections.abc import Mapping
 
 from asrd.clock import Clock
 from asrd.config import Config, size_bytes
-from asrd.errors import ProviderError
 from asrd.providers import residency
 from asrd.providers.catalogue import Catalogue, ModelKey
 from asrd.providers.inspection import available_memory_bytes
 from asrd.providers.lifecycle import ModelState
 from asrd.providers.processes import machine_memory_bytes
-from asrd.providers.residency import Footprint, Room, Tenant
+from asrd.providers.residency import Footprint, NoRoom, Room, Tenant
 from asrd.providers.resident import Resident
 
 Residents = Mapping[ModelKey, Resident]
@@ -49,7 +48,7 @@ class Tenancy:
         self.touch(key)
 
     def touch(self, key: ModelKey) -> None:
-        """The model has come up, or has just done some work: its idle time begins anew."""
+        """The model has come up, or has just read for a stream: its idle time begins anew."""
         self._used_at_s[key] = self._clock.now_s()
 
     def leave(self, key: ModelKey) -> None:
@@ -64,17 +63,17 @@ class Tenancy:
         """Take room for a model that is about to be loaded; returns what has to go first.
 
         Raises:
-            ProviderError: there is no room, and what to do.
+            NoRoom: there is none, and what to do.
         """
         others = {each: resident for each, resident in residents.items() if each != key}
         wanted, tenants, room = self._size(key), self._tenants(others), self._room()
         gone = residency.evictions(tenants, room, wanted)
         if gone is None:
-            raise ProviderError(_no_room(key, wanted, tenants, room))
+            raise NoRoom(_no_room(key, wanted, tenants, room))
         free_bytes = available_memory_bytes()
         gone = residency.until_free(tenants, gone, wanted.memory_bytes - free_bytes)
         if gone is None:
-            raise ProviderError(
+            raise NoRoom(
                 f"there is too little memory for {key}: it takes at least "
                 f"{_megabytes(wanted.memory_bytes)} and {_megabytes(free_bytes)} are free; choose "
                 "a smaller model or end other programs"
@@ -106,7 +105,8 @@ class Tenancy:
 
     def _tenant(self, key: ModelKey, resident: Resident) -> Tenant:
         now_s = self._clock.now_s()
-        is_working = resident.is_busy or resident.state.is_coming_up
+        is_loading = resident.state.is_coming_up and not resident.is_restarting
+        is_working = resident.is_busy or is_loading
         is_in_use = is_working or self._streams[key] > 0
         if is_in_use:
             self._used_at_s[key] = now_s

@@ -64,6 +64,9 @@ class Worker:
                     return gpu_memory.measure(call.id)
                 case calls.Abort():
                     return None  # the call that it was for has been answered already
+        except ImportError as error:
+            text = f"its engine cannot be imported ({error}); install that package again"
+            return calls.Failed(id=call.id, kind="provider", message=text)
         except ProviderError as error:
             kind = next(kind for known, kind in _KINDS if isinstance(error, known))
             return calls.Failed(id=call.id, kind=kind, message=str(error))
@@ -152,6 +155,8 @@ def main() -> NoReturn:
     """Serve calls on the socket whose descriptor is the first argument."""
     # Ctrl-C in a terminal reaches the whole process group; only the core decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # So may SIGTERM, amid a drain. Not ignored but idle: what an engine starts is to obey it.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     _tell_kernel()
     # A core that ended before that is seen by the thread, for its end of the socket is closed.
     sock = socket.socket(fileno=int(sys.argv[1]))

@@ -91,10 +91,12 @@ class Daemon:
         """Look after everything that only time tells."""
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
-            for peer in self.peers:
-                peer.check()
-            self.sessions.expire()
-            self.hub.check()
+            checks = [peer.check for peer in self.peers]
+            for check in (*checks, self.sessions.expire, self.hub.check):
+                try:
+                    check()
+                except Exception:  # a bug, whichever: the others are looked after all the same
+                    log.exception("check_failed")
 
     async def drain(self) -> None:
         """Finish every stream within the drain timeout, then say goodbye."""

@@ -86,7 +86,11 @@ class Checkup:
     def _can_serve(self, provider: str) -> bool:
         """Whether the provider is up, or only waits for somebody to need it."""
         pool = self._hub.pool
-        residents = {key: one for key, one in pool.residents.items() if key.provider == provider}
+        residents = {
+            key: one
+            for key, one in pool.residents.items()
+            if key.provider == provider and not one.has_no_room
+        }
         if any(pool.is_up(key) for key in residents):
             return True
         if pool.breaker(provider).state is not BreakerState.CLOSED:
@@ -131,9 +135,9 @@ class Checkup:
             )
             for key, one in residents.items()
         ]
-        shown = _foremost(models, default_model)
+        status = entry.status(default_model)  # knows its one right name
+        shown = _foremost(models, status.model)
         if shown is None:
-            status = entry.status(default_model)
             problem = status.problem or ("" if status.is_present else "the model is not present")
             return ProviderHealth(
                 state="unavailable",
@@ -188,7 +192,8 @@ class Checkup:
     # ── a real inference ──────────────────────────────────────────────────────────────────────
 
     def _to_try(self) -> list[ModelKey]:
-        keys = list(self._hub.pool.residents)
+        residents = self._hub.pool.residents.items()
+        keys = [key for key, one in residents if one.state is not ModelState.UNAVAILABLE]
         for name in self._required:
             if all(key.provider != name for key in keys):
                 keys += self._own_models(name)[:1]
@@ -201,7 +206,8 @@ class Checkup:
         try:
             async with asyncio.timeout(DEEP_TIMEOUT_S):
                 await resident.ensure()
-                await resident.call(probe_call, PROBE_S)
+                # Shielded: the call is the worker's until it answers, however long we look.
+                await asyncio.shield(resident.call(probe_call, PROBE_S))
         except TimeoutError:
             # One that has done other work meanwhile has proved itself by that.
             if (resident.worked_at_s or 0.0) < began_s:

@@ -14,7 +14,7 @@ from asrd.errors import AsrdError, DecodeCancelled
 from asrd.providers import calls
 from asrd.providers.catalogue import ModelKey
 from asrd.providers.pool import ModelPool
-from asrd.providers.supervisor import WorkerDied
+from asrd.providers.supervisor import WorkerDied, WorkerStopped
 from asrd.scheduler.queue import Ticket
 from asrd.scheduler.scheduler import Scheduler, Turn
 from asrd.server.served import Containing, ServedStream
@@ -75,7 +75,9 @@ class Decoding:
         running = self._running.get(served.served_id)
         if running is not None:
             key, call = running
-            self._pool.resident(key).abort(call)
+            resident = self._pool.residents.get(key)
+            if resident is not None:
+                resident.abort(call)
 
     def model_changed(self, key: ModelKey) -> None:
         """A model has become able or unable to take work."""
@@ -122,6 +124,7 @@ class Decoding:
         answer: asyncio.Future[calls.AnyAnswer],
     ) -> None:
         key, _ = self._running.pop(served.served_id)
+        self._pool.tenancy.touch(key)
         outcome = answer.exception() or answer.result()
         if isinstance(outcome, DecodeCancelled):
             self._scheduler.abandon(turn)
@@ -133,6 +136,8 @@ class Decoding:
             )
         with self._containing(served):
             match outcome:
+                case WorkerStopped():
+                    served.stream.retry_decode(str(outcome), is_suspect=False)
                 case WorkerDied():
                     served.stream.retry_decode(str(outcome))
                 case AsrdError():

@@ -18,15 +18,17 @@ Move = Callable[[ServedStream, int], None]
 def place_in(pool: ModelPool, chain: Sequence[ModelKey | None], level: int) -> int:
     """The place in the chain that a stream should have that has `level` now.
 
-    The first that can be had. An earlier one has to be up for a stream to move back; a later one
-    is loaded when it is needed. Where none can be had, the stream stays and hears of it.
+    The first that can be had. From a model that is well, a stream moves back only to one that is
+    up; from one that has failed, to one that has yet to be loaded, too. Where none can be had, the
+    first whose work waits instead of being answered with a failure; where there is none of those
+    either, the stream stays and hears of it.
     """
-    for place, key in enumerate(chain):
-        if key is None:
-            continue
-        if pool.is_up(key) if place < level else not pool.has_failed(key):
+    here = {place: key for place, key in enumerate(chain) if key is not None}
+    is_lost = level not in here or pool.has_failed(here[level])
+    for place, key in here.items():
+        if pool.is_up(key) or (not pool.has_failed(key) and (is_lost or place >= level)):
             return place
-    return level
+    return next((place for place, key in here.items() if not pool.takes_work(key)), level)
 
 
 class Failover:
@@ -46,8 +48,15 @@ class Failover:
             self._move(served, place)
 
     def check(self, streams: Iterable[ServedStream]) -> None:
-        """Try now and then to bring up what streams had to leave. To be called regularly."""
-        left = {key for served in streams for key in served.chain[: served.level] if key}
+        """Try now and then to bring up what streams had to leave, or have to do without.
+
+        To be called regularly.
+        """
+        left: set[ModelKey] = set()
+        for served in streams:
+            is_lost = self._pool.has_failed(served.key)
+            wanted = served.chain if is_lost else served.chain[: served.level]
+            left.update(key for key in wanted if key is not None)
         now_s = self._clock.now_s()
         for key in left:
             if now_s - self._tried_at_s.setdefault(key, now_s) >= self._retry_s:

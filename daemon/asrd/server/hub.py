@@ -7,23 +7,23 @@ its audio scored, and lets it stand in the queue. Every other part calls it and 
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import structlog
 
 from asrd.clock import Clock
 from asrd.config import Config
-from asrd.errors import AsrdError, ErrorCode, ModelUnavailable, ProtocolError
+from asrd.errors import AsrdError, ErrorCode, ProtocolError
 from asrd.providers.catalogue import Catalogue, ModelKey
 from asrd.providers.pool import ModelPool
-from asrd.providers.registry import Registry, UnknownProvider
+from asrd.providers.registry import Registry
+from asrd.providers.residency import NoRoom
 from asrd.scheduler.scheduler import Scheduler
 from asrd.server.decoding import Decoding
 from asrd.server.failover import Failover, place_in
 from asrd.server.listening import VoiceService
-from asrd.server.served import ServedStream, delivery_of, priority_of, rule_of
+from asrd.server.served import Owner, ServedStream, delivery_of, priority_of, rule_of
 from asrd.server.tasks import TaskKeeper
-from asrd.server.translate import error_message, message_of, moved_message, seconds
+from asrd.server.translate import error_message, message_of, moved_message, refusing, seconds
 from asrd.session import effects
 from asrd.session.effects import Effect
 from asrd.session.session import Session
@@ -32,21 +32,8 @@ from asrd.wire.messages import Open, ServerMessage
 
 log = structlog.get_logger()
 
-
-class Owner(Protocol):
-    """The connection that a session is on."""
-
-    def send(self, message: ServerMessage) -> None:
-        """Send a message to the client."""
-        ...
-
-    def moved_on(self) -> None:
-        """A stream of the session has told all it had to tell for now."""
-        ...
-
-    def displaced(self) -> None:
-        """The client has come back on another connection; this one is dead and knows it now."""
-        ...
+ROOM_RETRY_MS = 5000
+"""When it is worth asking again for a model that has no room beside those in use."""
 
 
 class Hub:
@@ -69,7 +56,9 @@ class Hub:
             slots=config.scheduling.slots,
             decodes_per_provider=config.scheduling.decodes_per_provider,
         )
-        self.voice = VoiceService(clock, config.supervision, self.advance, self.containing)
+        self.voice = VoiceService(
+            clock, config.supervision, self.advance, self.containing, self.cut_off
+        )
         self.decoding = Decoding(self.scheduler, self.pool, clock, self.advance, self.containing)
         self.failover = Failover(self.pool, clock, config.supervision.breaker_open_s, self._move)
         self.is_draining = False
@@ -177,23 +166,24 @@ class Hub:
             yield
         except Exception:  # a bug, whichever: it is logged with its traceback
             log.exception("stream_failed", **_names(served))
-            if served.stream.state is not StreamState.CLOSED:
-                served.stream.cancel("error")
-            error = ProtocolError(
-                ErrorCode.INTERNAL,
-                "the daemon failed on this stream; its log says why",
-                stream=served.asked.stream,
-            )
-            self._send(served, error_message(error))
-            self.advance(served)
+            text = "the daemon failed on this stream; its log says why"
+            self.cut_off(served, ErrorCode.INTERNAL, text)
+
+    def cut_off(self, served: ServedStream, code: ErrorCode, problem: str) -> None:
+        """End a stream that cannot be served, and say why."""
+        if served.stream.state is not StreamState.CLOSED:
+            served.stream.cancel("error")
+        error = ProtocolError(code, problem, stream=served.asked.stream)
+        self._send(served, error_message(error))
+        self.advance(served)
 
     def resolve(self, provider: str | None, model: str | None) -> ModelKey:
         """The model that was asked for. Raises ProtocolError when it cannot be had."""
-        with _told():
+        with refusing():
             return self.pool.catalogue.key(provider, model)
 
     def _chain(self, asked: Open) -> tuple[ModelKey | None, ...]:
-        with _told(asked.stream):
+        with refusing(asked.stream):
             return self.pool.catalogue.chain(asked.provider, asked.model)
 
     async def ensure(self, key: ModelKey, stream: int | None = None) -> None:
@@ -202,12 +192,20 @@ class Hub:
         Raises:
             ProtocolError: it does not load, and why.
         """
-        try:
-            await asyncio.gather(self.voice.resident.ensure(), self.pool.resident(key).ensure())
-        except (AsrdError, OSError) as error:
-            raise ProtocolError(
-                ErrorCode.PROVIDER_UNAVAILABLE, f"{key} does not load: {error}", stream=stream
-            ) from error
+        wanted = {str(key): self.pool.resident(key), "voice activity": self.voice.resident}
+        loads = (resident.ensure() for resident in wanted.values())
+        for name, error in zip(
+            wanted, await asyncio.gather(*loads, return_exceptions=True), strict=True
+        ):
+            if isinstance(error, AsrdError | OSError):
+                raise ProtocolError(
+                    ErrorCode.PROVIDER_UNAVAILABLE,
+                    f"{name} does not load: {error}",
+                    stream=stream,
+                    retry_after_ms=ROOM_RETRY_MS if isinstance(error, NoRoom) else None,
+                ) from error
+            if error is not None:
+                raise error
 
     def again(
         self, session: Session, told: Iterable[Effect]
@@ -220,7 +218,7 @@ class Hub:
         """End every worker and every task."""
         await self.tasks.stop()
         await self.pool.stop()
-        await self.voice.resident.stop()
+        await self.voice.stop()
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
 
@@ -236,7 +234,7 @@ class Hub:
         served.stream.open()
         self.advance(served)
         if served.level:
-            self._send(served, moved_message(served))
+            self._send(served, moved_message(served, is_restored=False))
 
     async def _open_later(self, served: ServedStream) -> None:
         key, error = served.key, None
@@ -272,7 +270,9 @@ class Hub:
         served.key, served.level = key, level
         self.pool.resident(key).begin()
         if served.stream.is_ready:
-            self._send(served, moved_message(served))
+            # Back on the first of the chain without its being up: there the work at least waits.
+            is_restored = level == 0 and self.pool.is_up(key)
+            self._send(served, moved_message(served, is_restored=is_restored))
             self.decoding.update(served)
 
     def _tell(self, served: ServedStream, told: Iterable[Effect]) -> None:
@@ -321,17 +321,6 @@ class Hub:
         self.pool.tenancy.release(served.key)
         if not self.all_streams:
             self.no_streams.set()
-
-
-@contextmanager
-def _told(stream: int | None = None) -> Iterator[None]:
-    """Give what cannot be had its code."""
-    try:
-        yield
-    except UnknownProvider as error:
-        raise ProtocolError(ErrorCode.UNKNOWN_PROVIDER, str(error), stream=stream) from None
-    except ModelUnavailable as error:
-        raise ProtocolError(ErrorCode.PROVIDER_UNAVAILABLE, str(error), stream=stream) from None
 
 
 def _names(served: ServedStream) -> dict[str, str | int]:

@@ -15,14 +15,17 @@ import structlog
 from asrd.audio import SAMPLE_RATE
 from asrd.clock import Clock
 from asrd.config import Supervision
-from asrd.errors import AsrdError, ProviderError
+from asrd.errors import AsrdError, ErrorCode
 from asrd.providers import calls
+from asrd.providers.lifecycle import ModelState
 from asrd.providers.resident import Resident
 from asrd.server.served import Containing, ServedStream
 from asrd.session.listener import Unscored
 from asrd.session.states import StreamState
 
 log = structlog.get_logger()
+
+CutOff = Callable[[ServedStream, ErrorCode, str], None]
 
 WORKERS_PER_AUDIO = 2
 """Workers that the same audio may end before it is no accident."""
@@ -32,7 +35,7 @@ class VoiceService:
     """Feeds the voice-activity worker and hands its answers back.
 
     `advance` is called with each stream that has heard something; `containing` keeps an error of
-    one stream from the others of the same tick.
+    one stream from the others of the same tick; `cut_off` ends one that cannot be heard.
     """
 
     def __init__(
@@ -41,16 +44,19 @@ class VoiceService:
         rule: Supervision,
         advance: Callable[[ServedStream], None],
         containing: Containing,
+        cut_off: CutOff,
     ) -> None:
         self._clock = clock
         self._advance = advance
         self._containing = containing
+        self._cut_off = cut_off
         self._waiting: dict[int, ServedStream] = {}
         self._sent: list[tuple[ServedStream, Unscored]] = []
         self._suspects: deque[tuple[ServedStream, Unscored]] = deque()
         self._deaths = 0  # of workers over what was sent last
         self._is_under_way = False
         self._is_tick_due = False
+        self._is_stopped = False
         self.resident = Resident(
             "voice_activity",
             lambda call_id: calls.LoadVoiceActivity(id=call_id),
@@ -67,7 +73,14 @@ class VoiceService:
         """The stream has ended."""
         self._waiting.pop(served.served_id, None)
 
+    async def stop(self) -> None:
+        """End the worker, for good."""
+        self._is_stopped = True
+        await self.resident.stop()
+
     def _changed(self) -> None:
+        if self.resident.state is ModelState.UNAVAILABLE:
+            self._give_up()
         if self.resident.state.is_up and not self._is_under_way:
             if self._sent:  # the worker died over these: its successor has to score them
                 self._send()
@@ -81,6 +94,8 @@ class VoiceService:
 
     def _tick(self) -> None:
         self._is_tick_due = False
+        if self.resident.state is ModelState.UNAVAILABLE:
+            self._give_up()
         if self._sent or not self.resident.state.is_up:
             return
         waiting, self._waiting = self._waiting, {}
@@ -144,11 +159,27 @@ class VoiceService:
             self._suspects += self._sent[1:]
             self._sent = self._sent[:1]
             return
-        for served, _ in self._sent:
-            if served.stream.state is not StreamState.CLOSED:
-                with self._containing(served):
-                    raise ProviderError("its audio has ended two workers of voice activity")
-        self._sent = []
+        sent, self._sent = self._sent, []
+        for served, _ in sent:
+            problem = "its audio has ended two workers of voice activity"
+            self._end(served, ErrorCode.PROVIDER_FAILED, problem)
+
+    def _give_up(self) -> None:
+        """The worker does not come back: nobody is to wait for it without being told."""
+        if self._is_stopped:
+            return
+        sent = [served for served, _ in (*self._sent, *self._suspects)]
+        lost = {served.served_id: served for served in sent} | self._waiting
+        self._waiting, self._sent = {}, []
+        self._suspects.clear()
+        for served in lost.values():
+            problem = f"voice activity cannot be brought back: {self.resident.problem}"
+            self._end(served, ErrorCode.PROVIDER_UNAVAILABLE, problem)
+
+    def _end(self, served: ServedStream, code: ErrorCode, problem: str) -> None:
+        if served.stream.state is not StreamState.CLOSED:
+            with self._containing(served):
+                self._cut_off(served, code, problem)
 
     def _go_on(self) -> None:
         self._deaths = 0

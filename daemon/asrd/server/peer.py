@@ -15,10 +15,9 @@ from asrd.server.outbox import Channel, Outbox
 from asrd.server.report import Reporter
 from asrd.server.served import ServedStream
 from asrd.server.sessions import SessionStore
-from asrd.server.translate import error_message
+from asrd.server.translate import error_message, welcome_message
 from asrd.session.session import Session
 from asrd.session.states import StreamState
-from asrd.version import __version__
 from asrd.wire import messages as wire
 from asrd.wire.codec import encode
 from asrd.wire.connection import ServerConnection
@@ -190,30 +189,8 @@ class Peer:
         else:
             again = self._sessions.resume(session, message.have, self)
         self._session = session
-        limits = self._limits
-        self.send(
-            wire.Welcome(
-                version=wire.PROTOCOL_VERSION,
-                server=f"asrd {__version__}",
-                session=session.session_id,
-                resume=session.token,
-                resumed=is_resumed,
-                streams=session.commits if is_resumed else {},
-                limits={
-                    "max_frame_bytes": limits.max_frame_bytes,
-                    "max_chunk_bytes": limits.max_chunk_bytes,
-                    "max_streams": limits.max_streams,
-                    "resume_window_s": limits.resume_window_s,
-                    "credit_window_s": limits.credit_window_s,
-                    "live_backlog_s": limits.live_backlog_s,
-                    "max_utterance_s": limits.max_utterance_s,
-                    "send_timeout_s": limits.send_timeout_s,
-                    "idle_timeout_s": limits.idle_timeout_s,
-                    "drain_timeout_s": limits.drain_timeout_s,
-                },
-                providers=list(self._hub.registry.registered),
-            )
-        )
+        providers = list(self._hub.registry.registered)
+        self.send(welcome_message(session, self._limits, providers, is_resumed=is_resumed))
         for told in again:
             self.send(told)
         log.info(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Protocol
 
 from asrd.audio import PcmFormat
 from asrd.config import Config
@@ -11,7 +12,7 @@ from asrd.providers.catalogue import ModelKey
 from asrd.session.endpoint import EndpointRule
 from asrd.session.session import Session
 from asrd.session.stream import Stream, StreamRule
-from asrd.wire.messages import Delivery, Open
+from asrd.wire.messages import Delivery, Open, ServerMessage
 
 LIVE_SOURCES = {"mic": 1, "system": 2}
 """Sources that are heard as they happen, and their priority; any other is a file or the like."""
@@ -73,3 +74,19 @@ def rule_of(asked: Open, config: Config) -> StreamRule:
         start_offset=asked.start_offset,
         start_id=asked.start_id,
     )
+
+
+class Owner(Protocol):
+    """The connection that a session is on."""
+
+    def send(self, message: ServerMessage) -> None:
+        """Send a message to the client."""
+        ...
+
+    def moved_on(self) -> None:
+        """A stream of the session has told all it had to tell for now."""
+        ...
+
+    def displaced(self) -> None:
+        """The client has come back on another connection; this one is dead and knows it now."""
+        ...

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from asrd.clock import Clock
 from asrd.config import Limits
-from asrd.server.hub import Hub, Owner
+from asrd.server.hub import Hub
+from asrd.server.served import Owner
 from asrd.server.translate import message_of
 from asrd.session.session import Session
 from asrd.wire.messages import ServerMessage

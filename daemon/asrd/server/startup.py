@@ -7,7 +7,13 @@ import structlog
 
 from asrd.choices import Loading
 from asrd.config import Config, ProviderConfig
-from asrd.errors import AsrdError, ProtocolError, ProviderError, StartupError
+from asrd.errors import (
+    AsrdError,
+    ModelUnavailable,
+    ProtocolError,
+    ProviderError,
+    StartupError,
+)
 from asrd.providers.catalogue import AUTO, Catalogue, ModelKey
 from asrd.providers.registry import Registry, UnknownProvider
 from asrd.server.hub import Hub
@@ -32,6 +38,8 @@ def settled(config: Config, registry: Registry) -> Config:
         config = _chosen(config, registry)
     try:
         Catalogue(registry, config).check()
+    except ModelUnavailable as error:
+        raise StartupError(str(error), EX_UNAVAILABLE) from None
     except (UnknownProvider, ProviderError) as error:
         raise StartupError(str(error), EX_CONFIG) from None
     return config

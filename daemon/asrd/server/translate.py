@@ -1,12 +1,19 @@
-"""What a stream tells, as messages. Samples become seconds here and nowhere else."""
+"""What rooms say, as messages. Samples become seconds here and nowhere else."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from msgspec import UNSET
 
 from asrd.audio import SAMPLE_RATE
-from asrd.errors import ErrorCode, ProtocolError
+from asrd.config import Limits
+from asrd.errors import ErrorCode, ModelUnavailable, ProtocolError
+from asrd.providers.registry import UnknownProvider
 from asrd.server.served import ServedStream
 from asrd.session import effects
 from asrd.session.effects import Effect
+from asrd.session.session import Session
+from asrd.version import __version__
 from asrd.wire import messages as wire
 
 
@@ -23,6 +30,44 @@ def error_message(error: ProtocolError) -> wire.Error:
         fatal=error.fatal,
         stream=UNSET if error.stream is None else error.stream,
         retry_after_ms=UNSET if error.retry_after_ms is None else error.retry_after_ms,
+    )
+
+
+@contextmanager
+def refusing(stream: int | None = None) -> Iterator[None]:
+    """Give what cannot be had its code. Raises ProtocolError."""
+    try:
+        yield
+    except UnknownProvider as error:
+        raise ProtocolError(ErrorCode.UNKNOWN_PROVIDER, str(error), stream=stream) from None
+    except ModelUnavailable as error:
+        raise ProtocolError(ErrorCode.PROVIDER_UNAVAILABLE, str(error), stream=stream) from None
+
+
+def welcome_message(
+    session: Session, limits: Limits, providers: list[str], *, is_resumed: bool
+) -> wire.Welcome:
+    """The answer to `hello`."""
+    return wire.Welcome(
+        version=wire.PROTOCOL_VERSION,
+        server=f"asrd {__version__}",
+        session=session.session_id,
+        resume=session.token,
+        resumed=is_resumed,
+        streams=session.commits if is_resumed else {},
+        limits={
+            "max_frame_bytes": limits.max_frame_bytes,
+            "max_chunk_bytes": limits.max_chunk_bytes,
+            "max_streams": limits.max_streams,
+            "resume_window_s": limits.resume_window_s,
+            "credit_window_s": limits.credit_window_s,
+            "live_backlog_s": limits.live_backlog_s,
+            "max_utterance_s": limits.max_utterance_s,
+            "send_timeout_s": limits.send_timeout_s,
+            "idle_timeout_s": limits.idle_timeout_s,
+            "drain_timeout_s": limits.drain_timeout_s,
+        },
+        providers=providers,
     )
 
 
@@ -94,11 +139,11 @@ def message_of(served: ServedStream, effect: Effect) -> wire.ServerMessage:
             raise TypeError(f"no message for {type(effect).__name__}")
 
 
-def moved_message(served: ServedStream) -> wire.Event:
+def moved_message(served: ServedStream, *, is_restored: bool) -> wire.Event:
     """The event that tells of a stream's move to another model of its chain, or back."""
     return wire.Event(
         stream=served.asked.stream,
-        event="degraded" if served.level else "restored",
+        event="restored" if is_restored else "degraded",
         at=round(served.stream.committed / served.asked.sample_rate, 4),
         level=served.level,
         action=f"read by {served.key}",

@@ -197,13 +197,14 @@ class Stream:
             self._tell(self._ledger.segment(queued.utterance, hypothesis, latency_s))
         self._settle()
 
-    def retry_decode(self, reason: str) -> None:
+    def retry_decode(self, reason: str, *, is_suspect: bool = True) -> None:
         """The worker died under the decode: it is tried again, or set aside if it was the second.
 
-        A partial is not tried again while its utterance lasts.
+        A partial is not tried again while its utterance lasts. Audio is no suspect when the worker
+        was ended on purpose.
         """
         window = self._end_reading()
-        if window is None:
+        if window is None or not is_suspect:
             return
         if window.want is Want.PARTIAL:
             self._reading.give_up_partials(window, self._rule.endpoint_rule.longest)
