@@ -17,6 +17,16 @@ _PREFERRED = {"cpu": ("int8", "float32"), "cuda": ("float16", "int8_float16", "f
 _MOST_THREADS = 4
 _FALLBACK = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _SEED = 0
+_CONTROLS = (
+    "<|startoftranscript|>",
+    "<|startofprev|>",
+    "<|startoflm|>",
+    "<|transcribe|>",
+    "<|translate|>",
+    "<|notimestamps|>",
+    "<|endoftext|>",
+)
+"""Tokens that every Whisper's tokenizer has, and that faster-whisper uses without looking."""
 
 
 class FasterWhisperModel(Model):
@@ -61,6 +71,13 @@ class FasterWhisperModel(Model):
             )
         except Exception as error:  # the engine raises whatever its parts raise
             raise ProviderError(_explain(error, folder, advice)) from error
+        tokenizer = self._engine.hf_tokenizer
+        lacking = [token for token in _CONTROLS if tokenizer.token_to_id(token) is None]
+        if lacking:
+            raise ProviderError(
+                f"The model in {folder} is damaged: tokenizer.json has no {', '.join(lacking)}. "
+                f"{advice}"
+            )
         self._watched = WatchedWhisper(self._engine.model)
         self._engine.model = self._watched
         self._is_multilingual: bool = self._watched.is_multilingual

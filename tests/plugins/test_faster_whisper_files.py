@@ -88,6 +88,20 @@ def test_what_only_the_engine_sees_is_its_error_with_advice(copy: Path) -> None:
         FasterWhisperProvider().load(str(copy), {})
 
 
+@pytest.mark.parametrize("lacking", ["<|startoftranscript|>", "<|startoflm|>", "<|endoftext|>"])
+def test_a_tokenizer_of_something_else_is_told_at_load(copy: Path, lacking: str) -> None:
+    """The file is whole and the engine takes it; the first decode would have failed."""
+    tokenizer = copy / "tokenizer.json"
+    content = tokenizer.read_text(encoding="utf-8")
+    assert lacking in content
+    tokenizer.write_text(content.replace(lacking, "<|of_something_else|>"), encoding="utf-8")
+    assert FasterWhisperProvider().status(str(copy)).is_present
+    damage = f"is damaged: tokenizer.json has no {lacking}. Convert or copy it again."
+    with pytest.raises(ProviderError, match=re.escape(damage)) as caught:
+        FasterWhisperProvider().load(str(copy), {"device": "cpu"})
+    assert not isinstance(caught.value, ModelUnavailable)
+
+
 def test_a_link_to_nothing_is_a_missing_file(copy: Path) -> None:
     (copy / "model.bin").unlink()
     (copy / "model.bin").symlink_to(copy / "blob")

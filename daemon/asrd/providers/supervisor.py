@@ -92,8 +92,9 @@ class WorkerProcess(asyncio.BufferedProtocol):
             future.set_exception(WorkerDied(f"worker {self.name} has ended"))
             return future
         self._last_id += 1
+        frame = calls.frame(make(self._last_id))  # raises for what cannot be sent
         self._pending[self._last_id] = future
-        self._transport.write(calls.frame(make(self._last_id)))
+        self._transport.write(frame)
         return future
 
     def abort(self, call: "asyncio.Future[calls.AnyAnswer]") -> None:

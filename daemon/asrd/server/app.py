@@ -137,6 +137,7 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
     daemon.hub.tasks.start(daemon.load_first())
     # What exists now lives as long as the daemon; the collector need not look at it again.
     gc.freeze()
+    gc.enable()
     try:
         yield daemon
     finally:
