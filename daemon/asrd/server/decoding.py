@@ -52,6 +52,8 @@ class Decoding:
             return
         self._served[served.served_id] = served
         self._pool.need(served.key)
+        # A stream that moves to a model is told of that model's change before the queue is.
+        self._scheduler.set_ready(served.key, is_ready=self._pool.takes_work(served.key))
         self._scheduler.want(
             Ticket(
                 stream=served.served_id,
