@@ -96,11 +96,14 @@ def test_an_engine_that_is_not_installed_is_named_and_not_tried_again(tmp_path: 
     with running_daemon(tmp_path, [folder]) as daemon, daemon.greet() as client:
         error = refused(client, 1, "hollow")
         assert error.code == "provider_unavailable"
-        missing = "ModuleNotFoundError: No module named 'engine_that_nobody_has'"
-        assert error.message == f"hollow/any does not load: {missing}"
+        problem = (
+            "its engine cannot be imported (No module named 'engine_that_nobody_has'); "
+            "install that package again"
+        )
+        assert error.message == f"hollow/any does not load: {problem}"
         health = client.health()
         assert (health.providers["hollow"].state, health.ready) == ("unavailable", True)
-        assert health.providers["hollow"].problem == missing
+        assert health.providers["hollow"].problem == problem
         assert_echo_serves(client, 2)
         assert len(daemon.logged("load_failed")) == 1
         assert not daemon.strays

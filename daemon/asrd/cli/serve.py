@@ -75,7 +75,7 @@ def serve(
     It listens on $XDG_RUNTIME_DIR/asrd/asrd.sock (as root on /run/asrd/asrd.sock), or --socket.
     Options win over the configuration file. The provider `auto` is the one that suits the machine.
     """
-    gc.disable()  # a tenth of a start's time, and imports make no garbage; the daemon enables it
+    gc.disable()  # the daemon enables it once it is put together
     from asrd.config import default_socket_path
 
     if stdio and socket is not None:

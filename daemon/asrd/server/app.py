@@ -69,6 +69,8 @@ class Daemon:
 
     async def load_first(self) -> None:
         """Load what is loaded at the start; the daemon ends when what is required does not."""
+        # Not before: two workers that start would take the core's time from its first answers.
+        await self.is_serving.wait()
         try:
             await load_first(self.hub)
         except StartupError as error:
@@ -77,7 +79,6 @@ class Daemon:
             self.asked_to_end.set()
             self.must_end_now.set()
         else:
-            await self.is_serving.wait()
             notify("READY=1")
             log.info("started")
 
