@@ -15,7 +15,7 @@ from asrd.providers import calls
 from asrd.providers import resident as module
 from asrd.providers.lifecycle import ModelState
 from asrd.providers.resident import Resident, pause_s
-from asrd.providers.supervisor import WorkerDied
+from asrd.providers.supervisor import WorkerDied, WorkerProcess
 from support.waiting import until
 from support.workers import QUICK, decode, load, load_unruly, resident, run, unwarmed
 
@@ -405,5 +405,36 @@ def test_without_room_nothing_is_started_and_whoever_asks_again_has_it_tried() -
             assert (kept.pid, kept.restarts) == (None, 0)
             await kept.ensure()
             assert kept.state is ModelState.READY
+
+    run(scenario)
+
+
+def test_a_death_just_behind_the_answer_to_a_load_is_not_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else it would count as ready for ever, with nobody behind it."""
+
+    async def scenario() -> None:
+        call = WorkerProcess.call
+        pids: list[int] = []
+
+        def call_and_die(
+            worker: WorkerProcess, make: Callable[[int], calls.AnyCall]
+        ) -> asyncio.Future[calls.AnyAnswer]:
+            answer = call(worker, make)
+            if pids:
+                return answer
+            pids.append(worker.pid)
+            late: asyncio.Future[calls.AnyAnswer] = asyncio.get_running_loop().create_future()
+            answer.add_done_callback(lambda _: worker.kill())
+            worker.ended.add_done_callback(lambda _: late.set_result(answer.result()))
+            return late
+
+        monkeypatch.setattr(WorkerProcess, "call", call_and_die)
+        async with resident(LOAD_ECHO) as kept:
+            await kept.ensure()
+            assert kept.pid not in (None, *pids)
+            assert kept.restarts == 1
+            assert isinstance(await kept.call(decode()), calls.Decoded)
 
     run(scenario)

@@ -256,7 +256,9 @@ class Resident:
             answer = await worker.call(self._make_load)
             if not isinstance(answer, calls.Loaded):
                 raise ProviderError(f"{self.name} answered a load with {type(answer).__name__}")
-        except BaseException:
+            if worker.has_ended:  # behind its answer, before anybody listened for its death
+                raise WorkerDied(f"the worker of {self.name} died as soon as it was loaded")
+        except BaseException:  # a stop may have cancelled the load: no worker is left behind
             self._worker = None
             await worker.stop()
             raise

@@ -81,6 +81,11 @@ class WorkerProcess(asyncio.BufferedProtocol):
         """The child's process id."""
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone, or about to be: no call is answered any more."""
+        return self._transport is None
+
     def call(self, make: Callable[[int], calls.AnyCall]) -> "asyncio.Future[calls.AnyAnswer]":
         """Send the call that `make` builds for an id.
 
