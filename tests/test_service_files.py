@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from asrd.config import default_socket_path
+from asrd.paths import default_socket_path
 
 ROOT = Path(__file__).parent.parent
 UNITS = ("asrd.service", "asrd.socket")

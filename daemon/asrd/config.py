@@ -4,11 +4,9 @@ Sizes, counts and times that protect the daemon are all here, by name; code refe
 never to a number of its own.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -17,8 +15,13 @@ from asrd.choices import Loading, Setting, WarmUp
 Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Size = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)? *(%|([kMGT]i?)?B)\Z")]
 """An amount of memory: `2GB`, `1500 MB`, `512MiB`, or a share of what the machine has: `60%`."""
+
+
+LOCAL_GROUP = "local"
+"""The device group of every provider that names no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,8 @@ class Limits:
     max_frame_bytes: Count = 2**20
     max_chunk_bytes: Count = 2**16
     max_connections: Count = 256
+    max_sessions: Count = 256
+    """Sessions with a connection; one more is answered with `busy`."""
     max_streams: Count = 64
     """Open streams of one session."""
     max_utterance_s: Annotated[float, Meta(ge=1, le=30)] = 30.0
@@ -37,6 +42,11 @@ class Limits:
     that an utterance can always be completed."""
     live_backlog_s: Seconds = 60.0
     """Live: audio held per stream before the oldest is dropped."""
+    live_rate: Annotated[float, Meta(ge=1)] = 4.0
+    """Live: how many times faster than real time audio may come in the long run."""
+    live_burst_s: Seconds = 600.0
+    """Live: audio that may come at once. More than the backlog holds: whoever sends a little too
+    much loses the oldest, and only a flood is not listened to."""
     outbox_bytes: Count = 256 * 1024
     outbox_messages: Count = 1000
     send_timeout_s: Seconds = 5.0
@@ -50,14 +60,95 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How much new audio an open utterance must hold before it is read again.
+
+    `load` is the decode time that live streams ask for per second, over the decode slots.
+    """
+
+    idle_s: Seconds = 2.0
+    busy_s: Seconds = 4.0
+    critical_s: Seconds = 8.0
+    busy_load: Seconds = 0.5
+    critical_load: Seconds = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderRule:
+    """When and how service degrades under overload, one step at a time.
+
+    A step is taken when the load, or the age of the oldest live final that waits, has been above
+    its threshold for `up_after_s`; it is taken back when both have been below `down_ratio` of it
+    for `down_after_s`.
+    """
+
+    enabled: bool = True
+    longer_chunks_load: Seconds = 0.8
+    longer_chunks_age_s: Seconds = 2.0
+    fewer_partials_load: Seconds = 1.0
+    fewer_partials_age_s: Seconds = 4.0
+    shed_load: Seconds = 1.2
+    shed_age_s: Seconds = 8.0
+    up_after_s: Seconds = 2.0
+    down_after_s: Seconds = 10.0
+    down_ratio: Annotated[float, Meta(gt=0, lt=1)] = 0.8
+    shed_backlog_s: Seconds = 5.0
+    """Audio that a live stream of the secondary source may have waiting once it is shed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concurrency:
+    """Between which bounds `slots = "auto"` moves, and by what.
+
+    One slot is given back while other programs use more than `cpu_high` of the machine's CPU time,
+    or less than `memory_low` of its memory is left; one is taken while they use less than
+    `cpu_low`, `memory_high` is left, and work waits.
+    """
+
+    min_slots: Count = 1
+    max_slots: Count | None = None
+    """None: as many as there are cores."""
+    cpu_low: Share = 0.4
+    cpu_high: Share = 0.6
+    memory_low: Size = "5%"
+    memory_high: Size = "10%"
+    step_s: Seconds = 1.0
+    """The least time between two changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batches:
+    """How many windows are read in one call, where an engine can."""
+
+    max_batch: Count = 16
+    max_s: Seconds = 1.0
+    """Predicted time of one call with more than one window."""
+    max_slowdown: Annotated[float, Meta(ge=1)] = 1.5
+    """How many times longer a window may take because less urgent ones are read with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduling:
     """How decodes are admitted."""
 
-    slots: Count = 1
-    """The global inference lock: local decodes at a time, over all providers."""
-    decodes_per_provider: Count = 1
-    partial_interval_s: Seconds = 1.0
-    """New audio that an open utterance must hold before it is read again."""
+    slots: Count | Literal["auto"] = 1
+    """The global inference lock: local decodes at a time, over all providers. `auto`: as many as
+    the machine bears, see `concurrency`."""
+    group_slots: Mapping[str, Count] = field(default_factory=dict)
+    """Slots of other device groups, by the name that providers give as their `device_group`."""
+    max_waiting: Mapping[str, Count] = field(default_factory=lambda: {"mic": 100, "system": 50})
+    """Streams of a source that may wait for a decode."""
+    max_waiting_others: Count = 50
+    queue_timeout_s: Seconds | None = 60.0
+    """A live final that has waited for so long goes to the next provider, or is dropped."""
+    background_share: Annotated[float, Meta(ge=0, le=0.5)] = 0.05
+    """Decode time kept for waiting streams of lower priority, whatever else there is to do."""
+    preemption: bool = True
+    """Finals of priority 1 and 2 end a running decode of priority 6 or lower."""
+    batches: Batches = Batches()
+    pace: Pace = Pace()
+    ladder: LadderRule = LadderRule()
+    concurrency: Concurrency = Concurrency()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +158,17 @@ class ProviderConfig:
     loading: Loading | None = None
     """None: eager for the default provider, lazy for every other."""
     models: tuple[str, ...] = ()
-    """What `eager` and `background` load; empty: the provider's default model."""
+    """What `eager` and `background` load; empty: the provider's default model. Under overload,
+    streams go to a smaller one of these."""
     warm_up: WarmUp = WarmUp.MINIMAL
     required: bool = False
     """The daemon is ready only while this provider is; with `eager`, it does not start without."""
     keep_warm: bool = False
     """Its models are never unloaded to save memory."""
+    device_group: str = LOCAL_GROUP
+    """Decodes of one group share its inference lock. Remote providers are outside of any."""
+    max_decodes: Count | None = None
+    """Decodes of this provider at a time; None: as many as its models can."""
     fallback: tuple[str, ...] | None = None
     """Where its streams go while it is unavailable, instead of the daemon's own `fallback`."""
     settings: Mapping[str, Setting] = field(default_factory=dict)
@@ -161,17 +257,3 @@ def size_bytes(size: Size, whole_bytes: int) -> int:
     unit = size.lstrip("0123456789. ")
     number = float(size.removesuffix(unit))
     return round(number * (whole_bytes / 100 if unit == "%" else _UNITS[unit.removesuffix("B")]))
-
-
-def default_socket_path() -> Path:
-    """Where daemon and clients meet unless told otherwise.
-
-    `/run/asrd/asrd.sock` for root, `$XDG_RUNTIME_DIR/asrd/asrd.sock` for everybody else, and a
-    folder under /tmp that bears the uid where there is no such directory (macOS, bare containers).
-    """
-    if os.geteuid() == 0:
-        return Path("/run/asrd/asrd.sock")
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime:
-        return Path(runtime) / "asrd" / "asrd.sock"
-    return Path(f"/tmp/asrd-{os.geteuid()}/asrd.sock")  # noqa: S108 - 0700 and checked at bind

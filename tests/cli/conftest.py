@@ -75,7 +75,7 @@ def command(*arguments: str | Path) -> list[str]:
 @pytest.fixture(autouse=True)
 def no_daemon_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whatever runs on this machine, tests meet only daemons of their own."""
-    for user in ("asrd.config", "asrd.cli.reach"):
+    for user in ("asrd.paths", "asrd.cli.reach"):
         monkeypatch.setattr(f"{user}.default_socket_path", lambda: tmp_path / "nobody.sock")
 
 

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from asrd.abilities import Abilities
 from asrd.choices import WarmUp
 from asrd.framing import HEADER, FrameSplitter
 from asrd.providers import calls
@@ -18,6 +19,15 @@ HYPOTHESIS = Hypothesis(
     confidence=0.5,
 )
 
+ITEM = calls.Item(
+    audio=bytes(range(256)),
+    language=None,
+    task="translate",
+    words=True,
+    prompt="é",
+    is_partial=True,
+)
+
 CALLS: list[calls.AnyCall] = [
     calls.LoadModel(
         id=1, plugin="p", provider="q", model="m", settings={"a": 1, "b": 0.5, "c": True, "d": "x"}
@@ -26,15 +36,8 @@ CALLS: list[calls.AnyCall] = [
         id=1, plugin="p", provider="q", model="m", settings={}, warm_up=WarmUp.STANDARD
     ),
     calls.LoadVoiceActivity(id=2),
-    calls.Decode(
-        id=2**40,
-        audio=bytes(range(256)),
-        language=None,
-        task="translate",
-        words=True,
-        prompt="é",
-        is_partial=True,
-    ),
+    calls.Decode(id=2**40, items=[ITEM]),
+    calls.Decode(id=3, items=[ITEM, msgspec.structs.replace(ITEM, language="de"), ITEM]),
     calls.Score(id=4, streams=[calls.Windows(windows=b"1234", state=b"")]),
     calls.Abort(id=5),
     calls.MeasureGpu(id=6),
@@ -47,9 +50,23 @@ ANSWERS: list[calls.AnyAnswer] = [
         warm_up_s=0.5,
         warm_up=[calls.WarmUpDecode(audio_s=0.5, took_s=0.25)],
         gpu_bytes=2**40,
+        abilities=Abilities(
+            max_batch=16,
+            partial_contexts_s=(4.0, 8.0, 30.0),
+            final_contexts_s=(30.0,),
+            decodes_at_once=2,
+            can_abort=True,
+        ),
     ),
-    calls.Decoded(id=2, hypothesis=HYPOTHESIS, decode_s=0.125),
-    calls.Decoded(id=2, hypothesis=Hypothesis(text=""), decode_s=0.125),
+    calls.Decoded(id=2, outcomes=[calls.Read(hypothesis=HYPOTHESIS)], decode_s=0.125),
+    calls.Decoded(
+        id=2,
+        outcomes=[
+            calls.Read(hypothesis=Hypothesis(text="")),
+            calls.NotRead(kind="request", message="é"),
+        ],
+        decode_s=0.125,
+    ),
     calls.Scored(id=3, streams=[calls.Probabilities(probabilities=b"12", state=b"34")]),
     calls.Failed(id=4, kind="unavailable", message="get it"),
     calls.Failed(id=4, kind="cancelled", message=""),
@@ -103,5 +120,6 @@ def test_junk_is_refused_as_one_kind_of_error(junk: bytes) -> None:
     ids=repr,
 )
 def test_what_a_plugin_got_wrong_is_found_before_it_is_sent(hypothesis: Any) -> None:
+    answer = calls.Decoded(id=1, outcomes=[calls.Read(hypothesis=hypothesis)], decode_s=0.0)
     with pytest.raises((TypeError, msgspec.ValidationError)):
-        calls.check(calls.Decoded(id=1, hypothesis=hypothesis, decode_s=0.0))
+        calls.check(answer)

@@ -3,14 +3,17 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from asrd.choices import Loading, WarmUp
-from asrd.config import Config, ProviderConfig
+from asrd.config import Concurrency, Config, ProviderConfig, Scheduling
 from asrd.errors import ModelUnavailable, ProviderError
 from asrd.providers import calls
-from asrd.providers.catalogue import Catalogue, ModelKey
+from asrd.providers import catalogue as module
+from asrd.providers.catalogue import Catalogue, ModelKey, decodes_at_most
 from asrd.providers.registry import Registry, UnknownProvider, discover
 from asrd.providers.residency import Footprint
+from asrd.providers.spec import Provider
 from support.workers import UNRULY
 
 ECHO = ModelKey(provider="echo", model="echo")
@@ -24,6 +27,7 @@ def registry() -> Registry:
     registry = discover()
     registry.add(UNRULY)
     registry.add("support.picky")
+    registry.add("support.able")
     registry.broken["wrecked"] = "ImportError: libwrecked.so"
     return registry
 
@@ -226,3 +230,90 @@ def test_a_model_is_at_least_as_large_as_its_files(registry: Registry) -> None:
     catalogue = catalogue_of(registry)
     assert catalogue.size(PICKY) == Footprint(memory_bytes=12_000_000)
     assert catalogue.size(ECHO) == Footprint()
+
+
+# ── decodes side by side ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("scheduling", "own", "decodes"),
+    [
+        ({}, {}, 1),
+        ({"slots": 4}, {}, 4),
+        ({"slots": 4}, {"max_decodes": 2}, 2),
+        ({"slots": 4}, {"max_decodes": 9}, 4),
+        ({"slots": "auto"}, {}, 6),
+        ({"slots": "auto"}, {"max_decodes": 5}, 5),
+        ({"slots": "auto", "concurrency": Concurrency(max_slots=3)}, {}, 3),
+        ({"slots": "auto", "concurrency": Concurrency(max_slots=30)}, {}, 30),
+        ({"slots": "auto", "concurrency": Concurrency(min_slots=8)}, {}, 8),
+        ({"slots": 4, "group_slots": {"gpu": 2}}, {}, 4),
+        ({"slots": 4, "group_slots": {"gpu": 2}}, {"device_group": "gpu"}, 2),
+        ({"slots": "auto", "group_slots": {"gpu": 7}}, {"device_group": "gpu"}, 7),
+        ({"slots": 4, "group_slots": {"gpu": 2}}, {"device_group": "npu"}, 1),
+    ],
+)
+def test_how_many_decodes_of_a_provider_run_at_a_time_follows_from_the_configuration(
+    scheduling: dict[str, Any], own: dict[str, Any], decodes: int
+) -> None:
+    config = Config(
+        provider="echo",
+        providers={"able": ProviderConfig(**own)},
+        scheduling=Scheduling(**scheduling),
+    )
+    assert decodes_at_most(config, "able", cores=6) == decodes
+
+
+def test_settings_are_spread_over_the_decodes_that_run_side_by_side(registry: Registry) -> None:
+    def settings(slots: Any, provider: str = "able", **own: Any) -> tuple[tuple[str, Any], ...]:
+        catalogue = catalogue_of(
+            registry,
+            scheduling=Scheduling(slots=slots),
+            providers={provider: ProviderConfig(settings=own)},
+        )
+        return catalogue.key(provider, None).settings
+
+    assert settings(1) == ()  # nothing to spread over
+    assert settings(3) == (("decodes_at_once", 3),)
+    assert settings(3, max_batch=2) == (("decodes_at_once", 3), ("max_batch", 2))
+    assert settings(3, decodes_at_once=2) == (("decodes_at_once", 2),)  # the user's own stays
+    assert settings(3, "picky", strictness=2) == (("strictness", 2),)
+
+
+def test_slots_that_move_by_themselves_are_spread_over_the_cores(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "usable_cores", lambda: 12)
+    catalogue = catalogue_of(registry, scheduling=Scheduling(slots="auto"))
+    assert catalogue.key("able", None).settings == (("decodes_at_once", 12),)
+
+
+@pytest.mark.parametrize("spread", [None, {"decodes_at_once": [1]}, {"a": None}, {1: 2}, "text"])
+def test_a_plugin_that_cannot_spread_its_settings_is_run_with_the_users(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, spread: Any
+) -> None:
+    able = registry.get("able").provider
+    monkeypatch.setattr(type(able), "spread", lambda self, settings, decodes: spread)
+    own = ProviderConfig(settings={"max_batch": 2})
+    catalogue = catalogue_of(
+        registry, scheduling=Scheduling(slots=4), providers={"able": own, "echo": own}
+    )
+    with capture_logs() as logged:
+        assert catalogue.key("able", None).settings == (("max_batch", 2),)
+    assert [line["event"] for line in logged] == ["settings_not_spread"]
+
+
+def test_a_plugin_that_raises_while_it_spreads_costs_nobody_a_model(registry: Registry) -> None:
+    own = ProviderConfig(settings={"bad_at_spread": True})
+    catalogue = catalogue_of(registry, scheduling=Scheduling(slots=4), providers={"able": own})
+    assert catalogue.key("able", None).settings == (("bad_at_spread", True),)
+
+
+def test_a_provider_on_another_machine_is_not_spread(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    able = registry.get("able").provider
+    assert not Provider.is_remote
+    monkeypatch.setattr(type(able), "is_remote", True)
+    catalogue = catalogue_of(registry, scheduling=Scheduling(slots=4))
+    assert catalogue.key("able", None).settings == ()

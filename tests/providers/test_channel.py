@@ -9,7 +9,7 @@ import pytest
 
 from asrd.framing import HEADER, FrameError, FrameSplitter
 from asrd.providers import calls, channel
-from asrd.providers.channel import CallChannel
+from asrd.providers.channel import CallChannel, Ongoing
 from support.workers import decode
 
 PATIENCE_S = 20.0
@@ -65,6 +65,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
     return clock
 
 
+def begun(worker: CallChannel) -> Ongoing:
+    """The next call, which is carried out from now on."""
+    return worker.begin(worker.next_call().id)
+
+
 def test_calls_come_in_order_however_they_arrive(ends: tuple[Core, CallChannel]) -> None:
     core, worker = ends
     made = [decode(size)(number) for number, size in enumerate((1, 10_000, 3, 4, 5), start=1)]
@@ -93,14 +98,14 @@ def test_a_running_call_that_is_aborted_is_told_so(
 ) -> None:
     core, worker = ends
     core.send(decode()(1))
-    worker.next_call()
+    running = begun(worker)
     clock.now_s += channel.LOOK_EVERY_S
-    assert worker.keep_going()
+    assert running.keep_going()
     core.send(calls.Abort(id=1))
-    assert worker.keep_going()  # too soon to look again
+    assert running.keep_going()  # too soon to look again
     clock.now_s += channel.LOOK_EVERY_S
-    assert not worker.keep_going()
-    assert not worker.keep_going()
+    assert not running.keep_going()
+    assert not running.keep_going()
 
 
 def test_a_call_that_waits_can_be_aborted_and_the_others_are_not(
@@ -110,9 +115,9 @@ def test_a_call_that_waits_can_be_aborted_and_the_others_are_not(
     core.send(decode()(1), decode()(2), decode()(3), calls.Abort(id=2))
     going = []
     for number in (1, 2, 3):
-        assert worker.next_call().id == number
+        running = begun(worker)
         clock.now_s += channel.LOOK_EVERY_S
-        going.append(worker.keep_going())
+        going.append(running.keep_going())
         worker.send(calls.Failed(id=number, kind="cancelled", message=""))
     assert going == [True, False, True]
 
@@ -122,16 +127,15 @@ def test_an_abort_that_comes_too_late_is_forgotten(
 ) -> None:
     core, worker = ends
     core.send(decode()(1))
-    worker.next_call()
+    over = begun(worker)
     worker.send(calls.Failed(id=1, kind="provider", message=""))
+    assert not over.is_wanted
     core.send(calls.Abort(id=1), decode()(2), calls.Abort(id=1))
-    assert worker.next_call().id == 2
+    running = begun(worker)
     clock.now_s += channel.LOOK_EVERY_S
-    assert worker.keep_going()
-    assert worker._aborted <= {1}
-    core.send(decode()(3))
-    worker.next_call()
-    assert not worker._aborted
+    assert running.keep_going()
+    worker.send(calls.Failed(id=2, kind="provider", message=""))
+    assert not worker._ongoing
 
 
 def test_calls_that_arrive_amid_a_decode_wait_for_their_turn(
@@ -139,10 +143,10 @@ def test_calls_that_arrive_amid_a_decode_wait_for_their_turn(
 ) -> None:
     core, worker = ends
     core.send(decode()(1))
-    worker.next_call()
+    running = begun(worker)
     core.send(decode()(2), decode()(3))
     clock.now_s += channel.LOOK_EVERY_S
-    assert worker.keep_going()
+    assert running.keep_going()
     assert [worker.next_call().id for _ in range(2)] == [2, 3]
 
 
@@ -151,11 +155,11 @@ def test_progress_is_told_four_times_a_second_however_often_it_is_made(
 ) -> None:
     core, worker = ends
     core.send(decode()(4))
-    worker.next_call()
+    running = begun(worker)
     steps = 1000
     for _ in range(steps):
         clock.now_s += 0.9 / steps
-        assert worker.keep_going()
+        assert running.keep_going()
     assert core.heard() == [calls.Progress(id=4)] * 3
 
 
@@ -164,12 +168,11 @@ def test_one_that_gets_no_further_tells_no_progress(
 ) -> None:
     core, worker = ends
     core.send(decode()(4))
-    worker.next_call()
+    begun(worker)
     clock.now_s += 100
     assert core.heard() == []
     core.send(decode()(5))
-    worker.next_call()
-    worker.keep_going()
+    begun(worker).keep_going()
     assert core.heard() == []  # the new call has only begun
 
 
@@ -177,7 +180,7 @@ def test_the_end_of_a_load_is_told_at_once(ends: tuple[Core, CallChannel]) -> No
     core, worker = ends
     core.send(calls.LoadVoiceActivity(id=3))
     worker.next_call()
-    worker.tell_loaded()
+    worker.tell_loaded(3)
     assert core.heard() == [calls.Progress(id=3, is_loaded=True)]
 
 
@@ -194,10 +197,10 @@ def test_the_end_of_the_core_is_no_abort(clock: Time, ends: tuple[Core, CallChan
     """The process ends by other means; here the decode only must not spin."""
     core, worker = ends
     core.send(decode()(1))
-    worker.next_call()
+    running = begun(worker)
     core.socket.shutdown(socket.SHUT_WR)
     clock.now_s += channel.LOOK_EVERY_S
-    assert worker.keep_going()
+    assert running.keep_going()
     with pytest.raises(EOFError):
         worker.next_call()
 
@@ -210,11 +213,12 @@ def test_an_engines_late_thread_takes_nothing_from_the_worker(
     monkeypatch.setattr(channel, "TELL_EVERY_S", 0.0)
     core, worker = ends
     is_over = threading.Event()
+    late = worker.begin(0)
 
     def go_on() -> None:
         with suppress(OSError):  # at the end, when the core's end is closed
             while not is_over.is_set():
-                worker.keep_going()
+                late.keep_going()
 
     rounds = 200
     answered: list[int] = []
@@ -242,6 +246,81 @@ def test_an_engines_late_thread_takes_nothing_from_the_worker(
         for thread in threads:
             thread.join()
     assert answered == list(range(1, rounds + 1))
+
+
+# ── several at once ───────────────────────────────────────────────────────────────────────────
+
+
+def test_each_call_under_way_tells_of_itself_and_is_aborted_by_itself(
+    clock: Time, ends: tuple[Core, CallChannel]
+) -> None:
+    core, worker = ends
+    core.send(decode()(1), decode()(2))
+    first, second = begun(worker), begun(worker)
+    clock.now_s += channel.TELL_EVERY_S
+    assert first.keep_going()
+    assert core.heard() == [calls.Progress(id=1)]
+    core.send(calls.Abort(id=2))
+    clock.now_s += channel.LOOK_EVERY_S
+    assert first.keep_going()
+    assert not second.keep_going()
+    assert core.heard() == [calls.Progress(id=2)]  # it goes on until it has stopped
+    clock.now_s += channel.TELL_EVERY_S
+    assert not second.keep_going()
+    assert core.heard() == [calls.Progress(id=2)]
+
+
+def test_an_answer_to_one_call_leaves_the_others_wanted(ends: tuple[Core, CallChannel]) -> None:
+    core, worker = ends
+    core.send(decode()(1), decode()(2))
+    first, second = begun(worker), begun(worker)
+    worker.send(calls.Failed(id=2, kind="provider", message=""))
+    assert (first.is_wanted, second.is_wanted) == (True, False)
+
+
+def test_where_somebody_always_reads_a_decode_reads_nothing_and_hears_of_its_abort(
+    clock: Time, ends: tuple[Core, CallChannel]
+) -> None:
+    core, worker = ends
+    core.send(decode()(1))
+    running = begun(worker)
+    worker.is_always_read = True
+    core.send(calls.Abort(id=1), decode()(2))
+    clock.now_s += channel.TELL_EVERY_S
+    assert running.keep_going()  # nobody has read it yet
+    assert core.heard() == [calls.Progress(id=1)]
+    assert worker.next_call().id == 2
+    assert not running.keep_going()
+
+
+def test_answers_and_progress_of_many_threads_do_not_mix(
+    ends: tuple[Core, CallChannel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(channel, "TELL_EVERY_S", 0.0)
+    core, worker = ends
+    worker.is_always_read = True
+    numbers = range(1, 5)
+    rounds = 50
+
+    def decode_for(number: int) -> None:
+        running = worker.begin(number)
+        for _ in range(rounds):
+            running.keep_going()
+            worker.send(calls.Failed(id=number, kind="provider", message="x" * 20_000))
+
+    threads = [threading.Thread(target=decode_for, args=(number,)) for number in numbers]
+    for thread in threads:
+        thread.start()
+    answered: list[int] = []
+    splitter = FrameSplitter(calls.MAX_CALL_BYTES)
+    while len(answered) < rounds * len(numbers):
+        data = core.socket.recv(2**16)
+        told = [calls.read_answer(each) for each in splitter.feed(memoryview(data))]
+        answered += [each.id for each in told if isinstance(each, calls.Failed)]
+    for thread in threads:
+        thread.join()
+    assert sorted(answered) == sorted(list(numbers) * rounds)
 
 
 def test_a_frame_that_is_too_long_is_an_error(ends: tuple[Core, CallChannel]) -> None:

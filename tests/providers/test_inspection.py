@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from asrd.machine import Gpu
+from asrd.providers import inspection
 from asrd.providers.inspection import (
     Container,
     Nvidia,
@@ -21,6 +22,7 @@ from asrd.providers.inspection import (
     inspect_machine,
     parse_nvidia,
     read_container,
+    usable_cores,
     visible,
 )
 
@@ -182,8 +184,20 @@ def test_cores_that_this_process_may_not_use_do_not_count() -> None:
     os.sched_setaffinity(0, {min(all_cores)})
     try:
         assert inspect_machine().cores <= 1
+        assert usable_cores() == 1
     finally:
         os.sched_setaffinity(0, all_cores)
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("max", 8), ("800000", 8), ("799999", 7), ("250000", 2), ("99999", 1), ("1000", 1)],
+)
+def test_a_quota_leaves_whole_cores_and_one_at_least(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, cores: int
+) -> None:
+    monkeypatch.setattr(inspection, "_allowed_cores", lambda: 8)
+    assert usable_cores(v2(tmp_path, {"box/job/cpu.max": f"{quota} 100000"})) == cores
 
 
 def test_limits_larger_than_the_machine_do_not_enlarge_it(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def p99(values: list[float]) -> float:
 
 def test_while_nothing_is_known_it_is_a_minute_at_least() -> None:
     assert Patience(floor_s=10.0, factor=5.0).allowance_s(1.0) == UNKNOWN_S
+    assert Patience(floor_s=10.0, factor=5.0).allowance_s(1.0, 3) == 3 * UNKNOWN_S
     assert Patience(floor_s=90.0, factor=5.0).allowance_s(1.0) == 90.0
 
 
@@ -108,3 +109,15 @@ def test_what_is_long_past_is_forgotten() -> None:
 def test_a_strange_length_is_judged_all_the_same(audio_s: float) -> None:
     patience = patience_after([(audio_s, 7.0)])
     assert patience.allowance_s(audio_s) == 35.0
+
+
+@given(HISTORIES.filter(bool), LENGTHS_S, st.integers(1, 100))
+@examples(200)
+def test_a_batch_is_allowed_what_its_windows_would_be_one_after_the_other_and_the_floor_once(
+    history: list[tuple[float, float]], audio_s: float, windows: int
+) -> None:
+    patience = patience_after(history)
+    allowed_s = patience.allowance_s(audio_s, windows)
+    assert FLOOR_S <= allowed_s <= windows * patience.allowance_s(audio_s)
+    if patience.allowance_s(audio_s) > FLOOR_S:
+        assert math.isclose(allowed_s, windows * patience.allowance_s(audio_s))

@@ -18,15 +18,19 @@ from asrd.providers.breaker import BreakerState
 from asrd.providers.catalogue import Catalogue, ModelKey
 from asrd.providers.gpu_memory import measure
 from asrd.providers.lifecycle import ModelState
-from asrd.providers.pool import ModelPool
+from asrd.providers.pool import ModelPool, probe_problem
 from asrd.providers.registry import Registry, discover
 from asrd.providers.supervisor import WorkerDied
+from asrd.transcript import Hypothesis
 from support.clock import VirtualClock
 from support.waiting import until
-from support.workers import UNRULY, decode, run
+from support.workers import UNRULY, decode, run, texts
 
 ECHO = ModelKey(provider="echo", model="echo")
 PICKY = ModelKey(provider="picky", model="fine")
+
+READ = calls.Read(hypothesis=Hypothesis(text=""))
+NOT_READ = calls.NotRead(kind="provider", message="broken inside")
 
 Settings = Mapping[str, Mapping[str, Setting]]
 
@@ -110,8 +114,7 @@ def test_a_model_is_loaded_once_and_with_its_providers_settings(registry: Regist
             assert pool.takes_work(key)
             assert house.changed == [key] * 3  # starting, warming up, ready
             assert pool.is_up(key)
-            with pytest.raises(ProviderError, match="not to be read"):
-                await resident.call(decode(is_marked=True))
+            assert texts(await resident.call(decode(is_marked=True))) == ["!provider"]
             assert pool.residents == {key: resident}
 
     run(scenario)
@@ -330,8 +333,7 @@ def test_a_model_over_the_memory_budget_goes_when_it_is_idle(registry: Registry)
 
 async def fail(house: House, key: ModelKey, times: int) -> None:
     for _ in range(times):
-        with pytest.raises(ProviderError):
-            await house.pool.resident(key).call(decode())
+        assert texts(await house.pool.resident(key).call(decode())) == ["!provider"]
         await asyncio.sleep(0)
 
 
@@ -380,6 +382,24 @@ def test_a_provider_that_fails_gets_a_rest_and_a_probe(registry: Registry, tmp_p
             assert (pool.is_up(key), pool.has_failed(key)) == (True, False)
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (calls.Decoded(id=1, outcomes=[READ], decode_s=0.1), ""),
+        (calls.Decoded(id=1, outcomes=[NOT_READ], decode_s=0.1), "broken inside"),
+        (
+            calls.Decoded(id=1, outcomes=[calls.NotRead(kind="request", message="")], decode_s=0.1),
+            "it could not be read",
+        ),
+        (calls.Scored(id=1, streams=[]), "a decode was answered with Scored"),
+    ],
+)
+def test_a_probe_has_a_problem_unless_its_window_was_read(
+    answer: calls.AnyAnswer, problem: str
+) -> None:
+    assert probe_problem(answer) == problem
 
 
 def test_a_success_between_failures_keeps_the_trust(registry: Registry, tmp_path: Path) -> None:

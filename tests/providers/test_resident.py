@@ -9,15 +9,30 @@ from pathlib import Path
 import psutil
 import pytest
 
+from asrd.abilities import Abilities
 from asrd.config import Supervision
-from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
+from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError
 from asrd.providers import calls
 from asrd.providers import resident as module
 from asrd.providers.lifecycle import ModelState
+from asrd.providers.patience import UNKNOWN_S
 from asrd.providers.resident import Resident, pause_s
 from asrd.providers.supervisor import WorkerDied, WorkerProcess
 from support.waiting import until
-from support.workers import QUICK, decode, load, load_unruly, resident, run, unwarmed
+from support.workers import (
+    QUICK,
+    decode,
+    decode_all,
+    item,
+    load,
+    load_able,
+    load_unruly,
+    only,
+    resident,
+    run,
+    texts,
+    unwarmed,
+)
 
 LOAD_ECHO = load("asrd_echo", "echo", "echo")
 COMING_UP = [ModelState.STARTING, ModelState.WARMING_UP]
@@ -264,8 +279,9 @@ def test_failures_are_counted_until_one_decode_succeeds() -> None:
         async with resident(load_unruly(deed="raise")) as kept:
             await kept.ensure()
             for count in (1, 2):
-                with pytest.raises(ProviderError, match="RuntimeError: unruly by design"):
-                    await kept.call(decode(is_marked=True))
+                outcome = only(await kept.call(decode(is_marked=True)))
+                assert isinstance(outcome, calls.NotRead)
+                assert outcome.message == "RuntimeError: unruly by design"
                 assert kept.consecutive_errors == count
             await kept.call(decode())
             assert kept.consecutive_errors == 0
@@ -281,8 +297,7 @@ def test_what_one_stream_asks_for_in_vain_is_no_failure() -> None:
         async with resident(make, on_outcome=outcomes.append) as kept:
             await kept.ensure()
             for _ in range(5):
-                with pytest.raises(RequestUnsupported):
-                    await kept.call(decode(language="de"))
+                assert texts(await kept.call(decode(language="de"))) == ["!request"]
             assert (kept.state, kept.consecutive_errors) == (ModelState.READY, 0)
             assert outcomes == []
             await kept.call(decode(language="en"))
@@ -315,8 +330,7 @@ def test_it_is_degraded_after_three_failures_and_ready_after_a_success() -> None
         async with resident(load_unruly(deed="refuse"), on_outcome=outcomes.append) as kept:
             await kept.ensure()
             for expected in (ModelState.READY, ModelState.READY, ModelState.DEGRADED):
-                with pytest.raises(ProviderError):
-                    await kept.call(decode(is_marked=True))
+                assert texts(await kept.call(decode(is_marked=True))) == ["!provider"]
                 assert kept.state is expected
             assert kept.problem == "this window is not to be read"
             await kept.call(decode())  # which it still takes
@@ -364,6 +378,108 @@ def test_its_memory_is_told_while_it_has_a_worker() -> None:
             assert kept.memory_bytes > 100_000_000
             await kept.stop()
             assert kept.memory_bytes == 0
+
+    run(scenario)
+
+
+# ── what its model can ────────────────────────────────────────────────────────────────────────
+
+
+def test_what_the_model_can_is_known_when_it_is_ready_and_not_before() -> None:
+    async def scenario() -> None:
+        seen: list[tuple[ModelState, int]] = []
+        async with resident(
+            load_able(max_batch=4, decodes_at_once=2),
+            lambda: seen.append((kept.state, kept.abilities.max_batch)),
+        ) as kept:
+            assert kept.abilities == Abilities()
+            await kept.ensure()
+            assert seen == [(COMING_UP[0], 1), (COMING_UP[1], 1), (ModelState.READY, 4)]
+            assert kept.abilities.decodes_at_once == 2
+            kept._make_load = load_able(max_batch=8)
+            await killed(kept)
+            await kept.ensure()
+            assert (kept.abilities.max_batch, kept.abilities.decodes_at_once) == (8, 1)
+
+    run(scenario)
+
+
+def test_a_model_whose_abilities_make_no_sense_is_refused() -> None:
+    async def scenario() -> None:
+        async with resident(load_able(nonsense="decodes_at_once")) as kept:
+            with pytest.raises(ProviderError, match=r"abilities\.decodes_at_once must be"):
+                await kept.ensure()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("deeds", "told", "errors", "problem"),
+    [
+        (("", ""), [False], 0, ""),
+        (("fail", "", "crash"), [False], 0, ""),
+        (("refuse", ""), [False], 0, ""),
+        (("refuse", "fail"), [True], 2, ""),
+        (("crash", "fail"), [True], 2, ""),
+        (("refuse", "refuse"), [], 1, ""),
+    ],
+)
+def test_a_batch_is_a_failure_only_where_nothing_was_read_and_the_model_is_to_blame(
+    deeds: tuple[str, ...], told: list[bool], errors: int, problem: str
+) -> None:
+    """After one failure, which a success makes forgotten."""
+
+    async def scenario() -> None:
+        outcomes: list[bool] = []
+        async with resident(load_able(max_batch=8), on_outcome=outcomes.append) as kept:
+            await kept.ensure()
+            await kept.call(decode(prompt="fail"))
+            outcomes.clear()
+            made = decode_all(*(item(prompt=deed) for deed in deeds))
+            await kept.call(made, 0.1, windows=len(deeds))
+            assert (outcomes, kept.consecutive_errors) == (told, errors)
+            assert kept.problem == problem
+
+    run(scenario)
+
+
+def test_the_first_fault_of_a_batch_is_what_is_told_of_it() -> None:
+    async def scenario() -> None:
+        async with resident(load_able(max_batch=8)) as kept:
+            await kept.ensure()
+            for _ in range(3):
+                await kept.call(decode_all(item(prompt="refuse"), item(prompt="fail")))
+            assert kept.state is ModelState.DEGRADED
+            assert kept.problem == "this window is not to be read"
+
+    run(scenario)
+
+
+def test_a_batch_that_is_aborted_is_no_failure() -> None:
+    async def scenario() -> None:
+        outcomes: list[bool] = []
+        async with resident(load_able(max_batch=8), on_outcome=outcomes.append) as kept:
+            await kept.ensure()
+            call = kept.call(decode_all(item(), item(prompt="work_on")), 0.1, windows=2)
+            kept.abort(call)
+            with pytest.raises(DecodeCancelled):
+                await call
+            assert (kept.is_busy, kept.consecutive_errors, outcomes) == (False, 0, [])
+
+    run(scenario)
+
+
+def test_what_a_batch_took_is_not_taken_for_the_time_of_one_window() -> None:
+    async def scenario() -> None:
+        async with resident(unwarmed(load_able(max_batch=8))) as kept:
+            await kept.ensure()
+            await kept.call(decode_all(item(), item()), 0.1, windows=2)
+            assert kept._patience.allowance_s(0.1) == UNKNOWN_S
+            assert kept.last_inference_s is not None
+            await kept.call(decode(prompt="fail"), 0.1)  # nor of one that failed
+            assert kept._patience.allowance_s(0.1) == UNKNOWN_S
+            await kept.call(decode(), 0.1)
+            assert kept._patience.allowance_s(0.1) == QUICK.hang_after_s
 
     run(scenario)
 

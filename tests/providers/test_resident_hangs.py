@@ -10,13 +10,23 @@ import psutil
 import pytest
 
 from asrd.config import Supervision
-from asrd.errors import ProviderError
+from asrd.errors import DecodeCancelled, ProviderError
 from asrd.providers import calls, processes
 from asrd.providers.lifecycle import ModelState
 from asrd.providers.resident import Resident
 from asrd.providers.supervisor import WorkerDied
 from support.waiting import until
-from support.workers import decode, load, load_unruly, resident, run
+from support.workers import (
+    decode,
+    decode_all,
+    item,
+    load,
+    load_able,
+    load_unruly,
+    resident,
+    run,
+    texts,
+)
 
 IMPATIENT = Supervision(
     first_pause_s=0.001, hang_after_s=0.3, load_hang_after_s=1.0, load_timeout_s=3.0
@@ -92,6 +102,83 @@ def test_a_decode_that_is_slow_and_gets_further_is_left_alone() -> None:
             assert isinstance(call.result(), calls.Decoded)
             assert quiet_s > IMPATIENT.hang_after_s
             assert kept.restarts == 0
+
+    run(scenario)
+
+
+async def next_progress(kept: Resident, call_id: int) -> None:
+    """Wait until the worker says that it has got further with a call."""
+    worker = kept._worker
+    assert worker is not None
+    take, told = worker.on_progress, list[int]()
+
+    def listen(progress: calls.Progress) -> None:
+        take(progress)
+        told.append(progress.id)
+
+    worker.on_progress = listen
+    await until(lambda: call_id in told)
+    worker.on_progress = take
+
+
+def test_one_of_two_decodes_that_gets_no_further_is_not_saved_by_the_other() -> None:
+    async def scenario() -> None:
+        make = load_able(decodes_at_once=2)
+        async with resident(make, rule=IMPATIENT) as kept:
+            await kept.ensure()
+            ticks, first = Ticks(kept), kept.pid
+            ticks.pass_time(0.1)
+            stuck, busy = kept.call(decode(prompt="sleep")), kept.call(decode(prompt="work_on"))
+            ticks.pass_time(0.2)
+            await next_progress(kept, 3)
+            assert not stuck.done()
+            ticks.pass_time(0.2)  # of which only the one that sleeps has had too much
+            for call in (stuck, busy):
+                with pytest.raises(WorkerDied):
+                    await call
+            await kept.ensure()
+            assert kept.pid != first
+            assert texts(await kept.call(decode(5))) == ["5 alone"]
+
+    run(scenario)
+
+
+def test_decodes_that_all_get_further_are_left_alone_and_so_is_one_that_waits() -> None:
+    async def scenario() -> None:
+        make = load_able(decodes_at_once=2)
+        async with resident(make, rule=IMPATIENT) as kept:
+            await kept.ensure()
+            ticks, first = Ticks(kept), kept.pid
+            ticks.pass_time(0.1)
+            under_way = [kept.call(decode(prompt="work_on")) for _ in range(2)]
+            waiting = kept.call(decode(5))
+            for _ in range(3):
+                ticks.pass_time(0.2)
+                for call_id in (2, 3):
+                    await next_progress(kept, call_id)
+            assert kept.pid == first
+            for call in under_way:
+                kept.abort(call)
+                with pytest.raises(DecodeCancelled):
+                    await call
+            assert texts(await waiting) == ["5 alone"]
+
+    run(scenario)
+
+
+def test_a_batch_is_given_the_time_of_its_windows() -> None:
+    async def scenario() -> None:
+        async with resident(load_able(max_batch=8), rule=IMPATIENT) as kept:
+            await kept.ensure()
+            kept._patience.note(1.0, 0.2)  # five times of which each may take
+            ticks = Ticks(kept)
+            ticks.pass_time(0.1)
+            call = kept.call(decode_all(item(prompt="sleep"), item()), 1.0, windows=2)
+            ticks.pass_time(1.9)
+            assert kept.state is ModelState.READY
+            ticks.pass_time(0.3)
+            with pytest.raises(WorkerDied):
+                await call
 
     run(scenario)
 

@@ -12,8 +12,8 @@ import pytest
 
 from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
 from asrd.providers import calls
-from asrd.providers.supervisor import WorkerDied, WorkerProcess
-from support.workers import decode, load, load_unruly, unwarmed, worker_process
+from asrd.providers.supervisor import WorkerDied, WorkerProcess, as_error
+from support.workers import decode, load, load_unruly, only, texts, unwarmed, worker_process
 
 SEEN_WITHIN_S = 0.1
 PATIENCE_S = 20.0
@@ -25,8 +25,9 @@ def test_each_call_gets_its_own_answer() -> None:
         async with worker_process(LOAD_ECHO) as worker:
             sizes = [1600, 3200, 800, 4000]
             answers = await asyncio.gather(*(worker.call(decode(size)) for size in sizes))
-            said = [answer.hypothesis.text.split()[1] for answer in answers]  # type: ignore[union-attr]
+            said = [texts(answer)[0].split()[1] for answer in answers]
             assert said == ["0.100s", "0.200s", "0.050s", "0.250s"]
+            assert worker.last_id == 1 + len(sizes)
 
     asyncio.run(scenario())
 
@@ -40,8 +41,11 @@ def test_failures_are_told_in_the_plugins_own_kind() -> None:
                 await worker.call(decode())
             assert type(told.value) is ProviderError
             await worker.call(load("support.picky", "picky", "fine"))
-            with pytest.raises(RequestUnsupported, match="cannot read 'de'"):
-                await worker.call(decode(language="de"))
+            outcome = only(await worker.call(decode(language="de")))
+            assert isinstance(outcome, calls.NotRead)
+            error = as_error(outcome)
+            assert type(error) is RequestUnsupported
+            assert str(error) == "this model cannot read 'de'"
 
     asyncio.run(scenario())
 

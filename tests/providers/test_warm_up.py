@@ -1,12 +1,21 @@
 """What a model reads before it counts as ready."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from asrd import DecodeOptions, Hypothesis, Model, ProviderError
+from asrd import (
+    Abilities,
+    DecodeCancelled,
+    DecodeOptions,
+    DecodeRequest,
+    Hypothesis,
+    Model,
+    ProviderError,
+)
 from asrd.audio import SAMPLE_RATE
 from asrd.choices import WarmUp
 from asrd.providers.warm_up import LENGTHS_S, warm
@@ -30,6 +39,25 @@ class Reader(Model):
         return Hypothesis(text="")
 
 
+class BatchReader(Reader):
+    """Reads several windows in one call, or raises what it is told to."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.batches: list[Sequence[DecodeRequest]] = []
+        self._error = error
+
+    def decode_batch(self, requests: Sequence[DecodeRequest]) -> list[Hypothesis | ProviderError]:
+        self.batches.append(requests)
+        if self._error is not None:
+            raise self._error
+        return [Hypothesis(text="") for _ in requests]
+
+
+ONE_BY_ONE = Abilities()
+TOGETHER = Abilities(max_batch=8)
+
+
 @pytest.mark.parametrize(
     ("level", "lengths_s"),
     [
@@ -41,7 +69,7 @@ class Reader(Model):
 )
 def test_each_level_reads_its_lengths_of_silence(level: WarmUp, lengths_s: list[float]) -> None:
     reader, options = Reader(), DecodeOptions()
-    done = warm(reader, level, options)
+    done = warm(reader, ONE_BY_ONE, level, options)
     assert [audio.size / SAMPLE_RATE for audio in reader.given] == lengths_s
     assert [decode.audio_s for decode in done] == lengths_s
     for audio in reader.given:
@@ -57,12 +85,45 @@ def test_every_level_has_lengths() -> None:
 
 
 def test_the_time_of_each_inference_is_kept() -> None:
-    done = warm(Reader(latency_s=0.02), WarmUp.STANDARD, DecodeOptions())
+    done = warm(Reader(latency_s=0.02), ONE_BY_ONE, WarmUp.STANDARD, DecodeOptions())
     assert all(0.02 <= decode.took_s < 1.0 for decode in done)
 
 
 def test_what_the_model_raises_is_raised() -> None:
     reader = Reader(fails_at=2)
     with pytest.raises(ProviderError, match="out of order"):
-        warm(reader, WarmUp.STANDARD, DecodeOptions())
+        warm(reader, ONE_BY_ONE, WarmUp.STANDARD, DecodeOptions())
     assert len(reader.given) == 2
+
+
+@pytest.mark.parametrize(
+    ("level", "sizes"),
+    [(WarmUp.NONE, []), (WarmUp.MINIMAL, []), (WarmUp.STANDARD, [2]), (WarmUp.FULL, [2])],
+)
+def test_a_model_that_reads_several_in_one_call_reads_two_so_where_there_is_time(
+    level: WarmUp, sizes: list[int]
+) -> None:
+    reader = BatchReader()
+    done = warm(reader, TOGETHER, level, DecodeOptions())
+    assert [len(batch) for batch in reader.batches] == sizes
+    assert len(done) == len(LENGTHS_S[level])  # of a batch there is nothing to learn
+    for request in (each for batch in reader.batches for each in batch):
+        assert request.audio.size == SAMPLE_RATE
+        assert not request.audio.any()
+        assert not request.audio.flags.writeable
+        assert request.options.is_partial
+    other = BatchReader()
+    warm(other, ONE_BY_ONE, level, DecodeOptions())
+    assert other.batches == []
+
+
+@pytest.mark.parametrize("error", [NotImplementedError(), ProviderError("too much"), MemoryError()])
+def test_what_cannot_be_read_in_one_call_is_no_failure_of_the_warm_up(error: Exception) -> None:
+    reader = BatchReader(error)
+    assert len(warm(reader, TOGETHER, WarmUp.STANDARD, DecodeOptions())) == 3
+    assert len(reader.batches) == 1
+
+
+def test_a_warm_up_that_nobody_wants_any_more_ends_at_the_batch_too() -> None:
+    with pytest.raises(DecodeCancelled):
+        warm(BatchReader(DecodeCancelled()), TOGETHER, WarmUp.FULL, DecodeOptions())

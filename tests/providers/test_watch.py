@@ -26,12 +26,15 @@ class Ticking:
         self.watch = Watch(patience)
         self.patience = patience
         self._loop = loop
+        self._last_id = 0
         self._now_s = 1000.0
         self.watch.hung_for_s(self._now_s)
 
-    def call(self, audio_s: float = AUDIO_S) -> "asyncio.Future[calls.AnyAnswer]":
+    def call(self, audio_s: float = AUDIO_S, windows: int = 1) -> "asyncio.Future[calls.AnyAnswer]":
+        """A call; their ids are 1, 2 and so on."""
         future: asyncio.Future[calls.AnyAnswer] = self._loop.create_future()
-        self.watch.began(future, audio_s)
+        self._last_id += 1
+        self.watch.began(future, self._last_id, audio_s, windows)
         return future
 
     def tick(self, seconds: float) -> float | None:
@@ -76,7 +79,7 @@ def test_progress_begins_it_anew(ticking: Ticking) -> None:
     ticking.call()
     for _ in range(20):
         assert ticking.pass_time(ALLOWED_S) is None
-        ticking.watch.progressed()
+        ticking.watch.progressed(1)
     assert ticking.pass_time(ALLOWED_S + 1) is not None
 
 
@@ -127,7 +130,7 @@ def test_while_the_daemon_was_stopped_its_workers_are_not_to_blame(ticking: Tick
 def test_the_first_look_of_all_says_nothing() -> None:
     loop = asyncio.new_event_loop()
     watch = Watch(Patience(floor_s=0.001, factor=1.0))
-    watch.began(loop.create_future(), AUDIO_S)
+    watch.began(loop.create_future(), 1, AUDIO_S)
     assert watch.hung_for_s(1e9) is None
     loop.close()
 
@@ -141,5 +144,68 @@ def test_the_calls_of_a_worker_that_is_gone_are_forgotten(ticking: Ticking) -> N
     ticking.call()
     assert ticking.pass_time(ALLOWED_S) is None
     ticking.watch.ended(call)  # as its callback says at last
+    assert ticking.pass_time(Ticking.TICK_S) == ALLOWED_S + Ticking.TICK_S
+
+
+def test_windows_that_are_read_in_one_call_may_take_as_long_as_one_after_the_other(
+    ticking: Ticking,
+) -> None:
+    ticking.patience.note(AUDIO_S, 1.0)  # of which twice as much is allowed for each
+    batch = ticking.call(windows=16)
+    assert ticking.pass_time(32.0) is None
+    assert ticking.pass_time(Ticking.TICK_S) is not None
+    ticking.watch.ended(batch)
+    ticking.call(windows=2)  # two would take less than the floor
     assert ticking.pass_time(ALLOWED_S) is None
+    assert ticking.pass_time(Ticking.TICK_S) is not None
+
+
+# ── several at once ───────────────────────────────────────────────────────────────────────────
+
+
+def test_of_several_at_once_each_has_a_quiet_time_of_its_own(ticking: Ticking) -> None:
+    ticking.watch.at_once = 2
+    ticking.call()
+    ticking.pass_time(3.0)
+    second = ticking.call()
+    for _ in range(10):
+        assert ticking.pass_time(2.0) is None
+        ticking.watch.progressed(1)
+        ticking.watch.progressed(2)
+    assert ticking.pass_time(3.0) is None
+    ticking.watch.progressed(1)  # which does nothing for the second
+    assert ticking.pass_time(2.0) is None
+    assert ticking.pass_time(Ticking.TICK_S) == ALLOWED_S + Ticking.TICK_S
+    ticking.watch.ended(second)
+    assert ticking.pass_time(Ticking.TICK_S) is None
+
+
+def test_of_several_that_hang_the_longest_quiet_is_told(ticking: Ticking) -> None:
+    ticking.watch.at_once = 3
+    for _ in range(3):
+        ticking.call()
+        ticking.pass_time(1.0)
+    assert ticking.pass_time(5.0) == 8.0
+
+
+def test_a_call_beyond_those_that_run_waits_and_is_not_blamed(ticking: Ticking) -> None:
+    ticking.watch.at_once = 2
+    first, _, _ = (ticking.call() for _ in range(3))
+    for _ in range(20):
+        assert ticking.pass_time(ALLOWED_S) is None
+        ticking.watch.progressed(1)
+        ticking.watch.progressed(2)
+    ticking.watch.ended(first)  # from now on the third runs
+    for _ in range(5):
+        assert ticking.pass_time(1.0) is None
+        ticking.watch.progressed(2)
+    assert ticking.pass_time(Ticking.TICK_S) == ALLOWED_S + Ticking.TICK_S
+
+
+def test_progress_of_a_call_that_is_over_means_nothing(ticking: Ticking) -> None:
+    ticking.watch.ended(ticking.call())
+    ticking.call()
+    for _ in range(5):
+        assert ticking.pass_time(1.0) is None
+        ticking.watch.progressed(1)
     assert ticking.pass_time(Ticking.TICK_S) is not None

@@ -1,11 +1,11 @@
 """The child process: what it answers, what it survives, and that it never outlives the core."""
 
-import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +15,31 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from asrd import DecodeOptions, Hypothesis
+from asrd import Abilities, DecodeOptions, Hypothesis
 from asrd.choices import WarmUp
+from asrd.errors import DecodeCancelled
 from asrd.framing import HEADER
 from asrd.providers import calls, gpu_memory
 from asrd.providers.channel import CallChannel
+from asrd.providers.supervisor import WorkerDied
 from asrd.providers.voice import WINDOW_SAMPLES
 from asrd.providers.worker import Worker
-from support.workers import Make, decode, load, load_unruly, worker_process
+from support.able import NONSENSE
+from support.waiting import until
+from support.workers import (
+    Make,
+    decode,
+    decode_all,
+    item,
+    load,
+    load_able,
+    load_unruly,
+    only,
+    run,
+    texts,
+    unwarmed,
+    worker_process,
+)
 
 LOAD_ECHO = load("asrd_echo", "echo", "echo")
 
@@ -96,11 +113,12 @@ def test_it_loads_warms_and_decodes(worker: Worker, core: socket.socket) -> None
     assert isinstance(loaded, calls.Loaded)
     assert [decode.audio_s for decode in loaded.warm_up] == [0.5]
     assert loaded.gpu_bytes == 0
-    assert read_answer(core) == calls.Progress(id=0, is_loaded=True)
+    assert read_answer(core) == calls.Progress(id=7, is_loaded=True)
     decoded = answer(worker, decode(16_000))
     assert isinstance(decoded, calls.Decoded)
     assert decoded.id == 7
-    assert decoded.hypothesis.text.startswith("echo 1.000s ")
+    assert texts(decoded)[0].startswith("echo 1.000s ")
+    assert decoded.decode_s >= 0
 
 
 def test_it_scores_the_streams_of_a_call_in_order(worker: Worker) -> None:
@@ -142,8 +160,8 @@ def test_what_cannot_be_done_is_an_answer(
 @pytest.mark.parametrize("deed", ["raise", "refuse", "nonsense", "unsendable"])
 def test_a_decode_that_fails_costs_only_itself(worker: Worker, deed: str) -> None:
     answer(worker, load_unruly(deed=deed))
-    assert isinstance(answer(worker, decode(is_marked=True)), calls.Failed)
-    assert isinstance(answer(worker, decode()), calls.Decoded)
+    assert isinstance(only(answer(worker, decode(is_marked=True))), calls.NotRead)
+    assert isinstance(only(answer(worker, decode())), calls.Read)
 
 
 @pytest.mark.parametrize(
@@ -176,8 +194,8 @@ def test_it_says_what_it_holds_of_the_gpus(worker: Worker, monkeypatch: pytest.M
 
 def test_what_one_stream_asks_for_in_vain_is_told_as_its_own_fault(worker: Worker) -> None:
     answer(worker, load("support.picky", "picky", "fine"))
-    failed = answer(worker, decode(language="de"))
-    assert failed == calls.Failed(id=7, kind="request", message="this model cannot read 'de'")
+    outcome = only(answer(worker, decode(language="de")))
+    assert outcome == calls.NotRead(kind="request", message="this model cannot read 'de'")
 
 
 def test_the_window_cannot_be_written_to_by_the_model(
@@ -185,8 +203,8 @@ def test_the_window_cannot_be_written_to_by_the_model(
 ) -> None:
     """It is the frame's own memory."""
     answer(worker, LOAD_ECHO)
-    model = worker._model
-    assert model is not None
+    assert worker._engine is not None
+    model = worker._engine.model
     seen: list[bool] = []
     original = model.decode
 
@@ -231,6 +249,160 @@ def test_an_interrupt_at_the_terminal_is_the_cores_affair() -> None:
         assert isinstance(ask(channel, decode()(2)), calls.Decoded)
 
 
+# ── what a model can ──────────────────────────────────────────────────────────────────────────
+
+
+def test_what_the_model_can_is_told_with_its_load(worker: Worker) -> None:
+    loaded = answer(worker, load_able(max_batch=4, decodes_at_once=2))
+    assert isinstance(loaded, calls.Loaded)
+    assert loaded.abilities == Abilities(
+        max_batch=4, decodes_at_once=2, partial_contexts_s=(4.0, 30.0)
+    )
+
+
+def test_a_model_that_says_nothing_can_what_every_model_can(worker: Worker) -> None:
+    loaded = answer(worker, load_unruly())
+    assert isinstance(loaded, calls.Loaded)
+    assert loaded.abilities == Abilities()
+
+
+@pytest.mark.parametrize("attribute", NONSENSE)
+def test_abilities_that_make_no_sense_end_the_load(worker: Worker, attribute: str) -> None:
+    failed = answer(worker, load_able(nonsense=attribute))
+    assert isinstance(failed, calls.Failed)
+    assert failed.kind == "provider"
+    assert f"abilities.{attribute} must be" in failed.message
+
+
+def test_windows_of_one_call_are_answered_in_order(worker: Worker) -> None:
+    answer(worker, load_able(max_batch=3))
+    made = decode_all(item(10), item(20, prompt="fail"), item(30))
+    assert texts(answer(worker, made)) == ["10 of 3", "!provider", "30 of 3"]
+
+
+def test_a_batch_that_nobody_wants_any_more_is_one_failure(worker: Worker) -> None:
+    answer(worker, load_able(max_batch=3, batch_deed="cancel"))
+    failed = answer(worker, decode_all(item(10), item(20)))
+    assert failed == calls.Failed(id=7, kind="cancelled", message="nobody wants these")
+
+
+def test_a_decode_that_was_aborted_before_its_turn_is_not_begun(
+    worker: Worker, core: socket.socket
+) -> None:
+    answer(worker, load_able())
+    core.sendall(calls.frame(decode(prompt="sleep")(8)) + calls.frame(calls.Abort(id=8)))
+    failed = worker.answer(worker._channel.next_call())
+    assert isinstance(failed, calls.Failed)
+    assert (failed.id, failed.kind) == (8, "cancelled")
+
+
+# ── several at once ───────────────────────────────────────────────────────────────────────────
+
+
+def test_two_decodes_run_at_the_same_time_where_the_model_can() -> None:
+    """Each waits for the other."""
+
+    async def scenario() -> None:
+        async with worker_process(load_able(decodes_at_once=2, max_batch=2)) as worker:
+            batch = worker.call(decode_all(item(1), item(2, prompt="meet")))
+            single = worker.call(decode(3, prompt="meet"))
+            assert texts(await batch) == ["1 of 2", "2 of 2"]
+            assert texts(await single) == ["3 alone"]
+
+    run(scenario)
+
+
+def test_no_more_decodes_run_at_the_same_time_than_the_model_can() -> None:
+    """Two keep both threads busy, so a third is only begun when one of them is over."""
+
+    async def scenario() -> None:
+        async with worker_process(load_able(decodes_at_once=2)) as worker:
+            told: list[int] = []
+            worker.on_progress = lambda progress: told.append(progress.id)
+            first, second = (worker.call(decode(prompt="work_on")) for _ in range(2))
+            third = worker.call(decode(prompt="work_on"))
+            await until(lambda: {2, 3} <= set(told))
+            assert 4 not in told
+            worker.abort(second)
+            with pytest.raises(DecodeCancelled):
+                await second
+            await until(lambda: 4 in told)
+            assert not first.done()
+            for call in (first, third):
+                worker.abort(call)
+                with pytest.raises(DecodeCancelled):
+                    await call
+            assert texts(await worker.call(decode(5))) == ["5 alone"]
+
+    run(scenario)
+
+
+def test_an_abort_is_heard_while_every_thread_is_busy_and_one_says_nothing() -> None:
+    async def scenario() -> None:
+        async with worker_process(load_able(decodes_at_once=2)) as worker:
+            stuck, busy = worker.call(decode(prompt="sleep")), worker.call(decode(prompt="work_on"))
+            waiting = worker.call(decode())
+            worker.abort(busy)
+            with pytest.raises(DecodeCancelled):
+                await busy
+            assert texts(await waiting) == ["1600 alone"]
+            measured = await worker.call(lambda call_id: calls.MeasureGpu(id=call_id))
+            assert isinstance(measured, calls.GpuMeasured)
+            assert not stuck.done()
+            stuck.cancel()
+
+    run(scenario)
+
+
+def test_what_one_of_two_decodes_gets_wrong_costs_only_itself() -> None:
+    async def scenario() -> None:
+        async with worker_process(load_able(decodes_at_once=2)) as worker:
+            wrong = [worker.call(decode(prompt=deed)) for deed in ("crash", "nonsense", "import")]
+            right = [worker.call(decode(size)) for size in (1, 2, 3)]
+            assert [texts(await call) for call in wrong] == [
+                ["!internal"],
+                ["!internal"],
+                ["!provider"],
+            ]
+            assert [texts(await call) for call in right] == [["1 alone"], ["2 alone"], ["3 alone"]]
+
+    run(scenario)
+
+
+def test_one_decode_of_two_that_ends_its_thread_ends_the_worker(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async def scenario() -> None:
+        async with worker_process(load_able(decodes_at_once=2)) as worker:
+            other = worker.call(decode(prompt="sleep"))
+            for call in (worker.call(decode(prompt="exit")), other):
+                with pytest.raises(WorkerDied):
+                    await call
+            assert await worker.ended == 1
+
+    run(scenario)
+    assert "SystemExit" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("deed", ["sleep", "work_on"])
+def test_the_end_of_the_core_ends_a_worker_amid_several_decodes(deed: str) -> None:
+    with bare_worker() as (process, channel):
+        assert isinstance(ask(channel, unwarmed(load_able(decodes_at_once=2))(1)), calls.Loaded)
+        for number, prompt in enumerate((deed, "work_on", deed), start=2):
+            channel.sendall(calls.frame(decode(prompt=prompt)(number)))
+        while read_answer(channel) != calls.Progress(id=3):  # which the second thread tells
+            pass
+        channel.close()
+        assert process.wait(PATIENCE_S) == 0
+
+
+def test_a_model_that_can_one_at_a_time_sees_one_thread(worker: Worker) -> None:
+    answer(worker, load_able(max_batch=2))
+    before = threading.active_count()
+    worker.take(decode()(8))
+    assert threading.active_count() == before
+
+
 def test_files_in_the_working_directory_stand_in_for_no_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,7 +414,7 @@ def test_files_in_the_working_directory_stand_in_for_no_module(
         async with worker_process(LOAD_ECHO) as worker:
             assert isinstance(await worker.call(decode()), calls.Decoded)
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
@@ -256,4 +428,4 @@ def test_a_worker_holds_nothing_of_the_cores() -> None:
                 targets = descriptors(worker.pid)
                 assert sum(target.startswith("socket:") for target in targets) == 1, targets
 
-        asyncio.run(scenario())
+        run(scenario)

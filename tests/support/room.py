@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from asrd.abilities import Abilities
 from asrd.config import Config, Limits, Scheduling
 from asrd.errors import ModelUnavailable, ProviderError
 from asrd.providers import calls
@@ -68,6 +69,7 @@ class StubResident:
     def __init__(self, answer: Callable[[calls.AnyCall], calls.AnyAnswer]) -> None:
         self.state = ModelState.READY
         self.problem = ""
+        self.abilities = Abilities()
         self.load_s: float | None = 0.25
         self.warm_up_s: float | None = 0.05
         self.worked_at_s: float | None = None
@@ -92,7 +94,7 @@ class StubResident:
         self._left_starting = asyncio.Event()
 
     def call(
-        self, make: Callable[[int], calls.AnyCall], audio_s: float = 0.0
+        self, make: Callable[[int], calls.AnyCall], audio_s: float = 0.0, windows: int = 1
     ) -> asyncio.Future[calls.AnyAnswer]:
         future: asyncio.Future[calls.AnyAnswer] = asyncio.get_running_loop().create_future()
         self.made.append(call := make(len(self.made) + 1))
@@ -150,8 +152,10 @@ class StubResident:
 def say_size(call: calls.AnyCall) -> calls.AnyAnswer:
     """Decode by counting samples."""
     assert isinstance(call, calls.Decode)
-    hypothesis = Hypothesis(text=str(len(call.audio) // 4))
-    return calls.Decoded(id=call.id, hypothesis=hypothesis, decode_s=0.0)
+    outcomes: list[calls.Read | calls.NotRead] = [
+        calls.Read(hypothesis=Hypothesis(text=str(len(item.audio) // 4))) for item in call.items
+    ]
+    return calls.Decoded(id=call.id, outcomes=outcomes, decode_s=0.0)
 
 
 def hear_loud(call: calls.AnyCall) -> calls.AnyAnswer:

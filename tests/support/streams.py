@@ -37,7 +37,7 @@ TOLD_WITHIN_S = 1.0
 LOUD_FROM, HEARD_FROM = 0.1, 0.02
 """Loud samples must be recognised; a resampler's ringing, above the lower mark, may be."""
 
-Outcome = Literal["text", "empty", "fail", "die"]
+Outcome = Literal["text", "empty", "fail", "die", "abort"]
 
 
 # ── sound ─────────────────────────────────────────────────────────────────────────────────────
@@ -182,6 +182,8 @@ class Audit:
         """A window is handed to the model: nothing of it may be committed."""
         assert window.want is want
         assert window.start < window.end
+        assert window.coalesced >= 0
+        assert want is Want.PARTIAL or not window.coalesced
         assert len(window.audio) == window.end - window.start
         assert window.start >= self.rule.pcm_format.to_16k(self.commit)
         longest = self.rule.endpoint_rule.longest + WINDOW_SAMPLES
@@ -284,6 +286,20 @@ class Driver:
 
     def send(self, sound: npt.NDArray[np.int16], offset: int | None = None) -> None:
         """Send mono sound; from `offset`, or where the last ended."""
+        self._arrive(sound, offset)
+        self.stream.receive(np.repeat(sound, self.format.channels).tobytes(), offset)
+        self.collect()
+        assert not self.audit.gaps_due
+
+    def refuse(self, sound: npt.NDArray[np.int16], offset: int | None = None) -> None:
+        """Send mono sound that comes too fast."""
+        self._arrive(sound, offset)
+        pcm = np.repeat(sound, self.format.channels).tobytes()
+        self.stream.refuse(pcm, offset, "rate_limited")
+        self.collect()
+        assert not self.audit.gaps_due
+
+    def _arrive(self, sound: npt.NDArray[np.int16], offset: int | None) -> None:
         to_16k = self.format.to_16k
         start = self.expected if offset is None else offset
         if start > self.expected:
@@ -292,9 +308,6 @@ class Driver:
         if len(new):
             self.audit.received.append((max(start, self.expected), new))
         self.expected = max(self.expected, start, start + len(sound))
-        self.stream.receive(np.repeat(sound, self.format.channels).tobytes(), offset)
-        self.collect()
-        assert not self.audit.gaps_due
 
     def flush(self) -> None:
         """Ask for a flush, which must be answered with just this offset."""
@@ -336,9 +349,11 @@ class Driver:
 
     def begin(self) -> Window | None:
         """Hand a window to the model."""
-        want = self.stream.want
+        want, next_s = self.stream.want, self.stream.next_window_s
         window = self.stream.begin_decode()
         assert (window is None) == (want is None)
+        assert next_s == (0 if window is None else len(window.audio) / SAMPLE_RATE)
+        assert self.stream.next_window_s == 0
         if window is not None and want is not None:
             assert self.window is None
             assert self.stream.want is None
@@ -369,6 +384,8 @@ class Driver:
             case "die":
                 self.deaths[window.start] += 1  # a partial's worker counts for its utterance
                 self.stream.retry_decode("the worker died")
+            case "abort":
+                self.stream.retry_decode("something else goes first", is_suspect=False)
         self.collect()
         is_lost = outcome == "fail" or (outcome == "die" and self.deaths[window.start] >= 2)
         lost = [span] if is_lost and is_final and not is_over else []

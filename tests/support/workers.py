@@ -55,20 +55,64 @@ def load_unruly(model: str = "fine", **settings: Setting) -> Make:
     return load(UNRULY, "unruly", model, **settings)
 
 
-def decode(samples: int = 1600, *, is_marked: bool = False, language: str | None = None) -> Make:
-    """Decode quiet audio, which `is_marked` has the unruly plugin misbehave at."""
+def item(
+    samples: int = 1600,
+    *,
+    is_marked: bool = False,
+    language: str | None = None,
+    prompt: str | None = None,
+) -> calls.Item:
+    """A window of quiet audio, which `is_marked` has the unruly plugin misbehave at.
+
+    What the able plugin does with it, the `prompt` says.
+    """
     audio = np.full(samples, 0.25, np.float32)
     if is_marked:
         audio[0] = MARK
-    return lambda call_id: calls.Decode(
-        id=call_id,
+    return calls.Item(
         audio=audio.tobytes(),
         language=language,
         task="transcribe",
         words=False,
-        prompt=None,
+        prompt=prompt,
         is_partial=False,
     )
+
+
+def decode(
+    samples: int = 1600,
+    *,
+    is_marked: bool = False,
+    language: str | None = None,
+    prompt: str | None = None,
+) -> Make:
+    """Decode one such window."""
+    return decode_all(item(samples, is_marked=is_marked, language=language, prompt=prompt))
+
+
+def decode_all(*items: calls.Item) -> Make:
+    """Decode windows in one call."""
+    return lambda call_id: calls.Decode(id=call_id, items=list(items))
+
+
+def load_able(**settings: Setting) -> Make:
+    return load("support.able", "able", "able", **settings)
+
+
+def texts(answer: calls.AnyAnswer | None) -> list[str]:
+    """What was read of each window; for one that was not, whose fault it is, with a `!`."""
+    assert isinstance(answer, calls.Decoded), answer
+    return [
+        outcome.hypothesis.text if isinstance(outcome, calls.Read) else f"!{outcome.kind}"
+        for outcome in answer.outcomes
+    ]
+
+
+def only(answer: calls.AnyAnswer | None) -> calls.Read | calls.NotRead:
+    """What became of the one window of a decode."""
+    assert isinstance(answer, calls.Decoded), answer
+    (outcome,) = answer.outcomes
+    return outcome
 
 
 @asynccontextmanager

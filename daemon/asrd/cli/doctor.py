@@ -26,7 +26,7 @@ def doctor(json: JsonOption = False, socket: SocketOption = None) -> None:
 
     from asrd.cli import checks as look
     from asrd.cli.known_models import read_known_models
-    from asrd.config import default_socket_path
+    from asrd.paths import default_socket_path
     from asrd.providers.inspection import inspect
     from asrd.providers.recommendation import recommend
 

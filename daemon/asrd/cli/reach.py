@@ -11,7 +11,8 @@ from asrd.choices import Setting
 from asrd.cli.exits import CommandError, Exit, is_debugging
 from asrd.cli.options import read_settings, write_settings
 from asrd.client import Client, Unreachable, connect, spawn
-from asrd.config import Config, default_socket_path
+from asrd.config import Config
+from asrd.paths import default_socket_path
 from asrd.version import __version__
 
 QUICKLY_S = 2.0

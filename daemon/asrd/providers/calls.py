@@ -1,6 +1,7 @@
 """What the core and a worker say to each other: typed structs in the frames of `asrd.framing`.
 
-One call is under way at a time; the answer bears its id, and so does each `Progress` before it. A
+As many decodes are under way at a time as the model can (`Abilities.decodes_at_once`), and one
+call of any other kind. An answer bears its call's id, and so does each `Progress` before it. A
 worker that answers with `Failed` goes on; a worker that cannot go on ends, and the core sees the
 end of its socket.
 """
@@ -10,6 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from asrd.abilities import Abilities
 from asrd.choices import Setting, WarmUp
 from asrd.framing import HEADER
 from asrd.providers.spec import Task
@@ -42,8 +44,8 @@ class LoadVoiceActivity(Call, frozen=True, kw_only=True, tag="load_voice_activit
     """Load the voice-activity model."""
 
 
-class Decode(Call, frozen=True, kw_only=True, tag="decode"):
-    """Decode one window: mono float32 at 16 kHz, native byte order."""
+class Item(Struct, frozen=True, kw_only=True):
+    """One window to decode: mono float32 at 16 kHz, native byte order."""
 
     audio: bytes
     language: str | None
@@ -51,6 +53,12 @@ class Decode(Call, frozen=True, kw_only=True, tag="decode"):
     words: bool
     prompt: str | None
     is_partial: bool
+
+
+class Decode(Call, frozen=True, kw_only=True, tag="decode"):
+    """Decode windows, in one call of the engine where there are several."""
+
+    items: list[Item]
 
 
 class Windows(Struct, frozen=True, kw_only=True):
@@ -104,6 +112,7 @@ class Loaded(Answer, frozen=True, kw_only=True, tag="loaded"):
     warm_up_s: float
     warm_up: list[WarmUpDecode] = []
     gpu_bytes: int = 0
+    abilities: Abilities = Abilities()
 
 
 class GpuMeasured(Answer, frozen=True, kw_only=True, tag="gpu_measured"):
@@ -113,10 +122,27 @@ class GpuMeasured(Answer, frozen=True, kw_only=True, tag="gpu_measured"):
     gpu_total_bytes: int
 
 
-class Decoded(Answer, frozen=True, kw_only=True, tag="decoded"):
-    """The reading of a window, and the seconds that the engine took."""
+FailureKind = Literal["unavailable", "request", "cancelled", "provider", "internal"]
+"""Whose fault a failure is."""
+
+
+class Read(Struct, frozen=True, kw_only=True, tag_field="outcome", tag="read"):
+    """The reading of one window."""
 
     hypothesis: Hypothesis
+
+
+class NotRead(Struct, frozen=True, kw_only=True, tag_field="outcome", tag="not_read"):
+    """Why one window could not be read."""
+
+    kind: FailureKind
+    message: str
+
+
+class Decoded(Answer, frozen=True, kw_only=True, tag="decoded"):
+    """What became of each window, in the order of the call, and the seconds that all took."""
+
+    outcomes: list[Read | NotRead]
     decode_s: float
 
 
@@ -131,9 +157,6 @@ class Scored(Answer, frozen=True, kw_only=True, tag="scored"):
     """What was found for each stream, in the order of the call."""
 
     streams: list[Probabilities]
-
-
-FailureKind = Literal["unavailable", "request", "cancelled", "provider", "internal"]
 
 
 class Failed(Answer, frozen=True, kw_only=True, tag="failed"):

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import structlog
+from msgspec import convert
 
 from asrd.choices import Loading, Setting
-from asrd.config import Config
+from asrd.config import LOCAL_GROUP, Config
 from asrd.errors import ModelUnavailable
 from asrd.providers import calls
-from asrd.providers.registry import Registry, UnknownProvider
+from asrd.providers.inspection import usable_cores
+from asrd.providers.registry import Registered, Registry, UnknownProvider
 from asrd.providers.residency import Footprint
 
 log = structlog.get_logger()
@@ -21,7 +24,8 @@ AUTO = "auto"
 class ModelKey:
     """What is loaded once, however many want it: a model as one provider is to run it.
 
-    `settings` hold device, compute type and whatever else the provider knows.
+    `settings` hold device, compute type and whatever else the provider knows, as they are spread
+    over so many decodes as the configuration lets run side by side.
     """
 
     provider: str
@@ -30,6 +34,22 @@ class ModelKey:
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.model}"
+
+
+def decodes_at_most(config: Config, provider: str, cores: int) -> int:
+    """How many decodes of a provider on this machine the configuration ever lets run at a time.
+
+    That is the slots of its device group, one where nobody says how many, and no more than its own
+    `max_decodes`. `cores` are the machine's, which `auto` is bounded by.
+    """
+    own, rule = config.of(provider), config.scheduling
+    if own.device_group != LOCAL_GROUP:
+        slots = rule.group_slots.get(own.device_group, 1)
+    elif rule.slots == "auto":
+        slots = max(rule.concurrency.min_slots, rule.concurrency.max_slots or cores)
+    else:
+        slots = rule.slots
+    return min(slots, own.max_decodes or slots)
 
 
 class Catalogue:
@@ -57,8 +77,24 @@ class Catalogue:
         if not status.is_present:
             remedy = f": {status.remedy}" if status.remedy else ""
             raise ModelUnavailable(f"{status.problem}{remedy}")
-        settings = self._config.of(name).settings
-        return ModelKey(provider=name, model=status.model, settings=tuple(sorted(settings.items())))
+        return ModelKey(provider=name, model=status.model, settings=self._settings(name, entry))
+
+    def _settings(self, name: str, entry: Registered) -> tuple[tuple[str, Setting], ...]:
+        """The settings that the provider's models are run with, in order."""
+        own = self._config.of(name).settings
+        decodes = decodes_at_most(self._config, name, self._cores)
+        if decodes > 1 and not entry.provider.is_remote:
+            try:
+                spread = dict(entry.provider.spread(own, decodes))
+                return tuple(sorted(convert(spread, dict[str, Setting]).items()))
+            except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything
+                problem = f"{type(error).__name__}: {error}"
+                log.warning("settings_not_spread", provider=name, problem=problem)
+        return tuple(sorted(own.items()))
+
+    @cached_property
+    def _cores(self) -> int:
+        return usable_cores()
 
     def default_model(self, provider: str) -> str:
         """The model of that provider for those who name none."""
@@ -89,6 +125,19 @@ class Catalogue:
         if not any(found):
             raise missing[0]
         return tuple(found)
+
+    def smaller(self, key: ModelKey) -> tuple[ModelKey, ...]:
+        """The models of the provider's list (`models`) that are here and smaller, largest first."""
+        sizes: dict[ModelKey, int] = {}
+        for model in self._config.of(key.provider).models:
+            try:
+                other = self.key(key.provider, model)
+            except ModelUnavailable:
+                continue
+            sizes[other] = self.size(other).memory_bytes
+        limit = self.size(key).memory_bytes
+        fitting = [other for other, size in sizes.items() if 0 < size < limit]
+        return tuple(sorted(fitting, key=lambda other: -sizes[other]))
 
     def check(self) -> None:
         """See whether the configuration names what exists, and sets what can be set.

@@ -1,8 +1,9 @@
 """A worker's end of its socket: calls in, answers out, progress between them.
 
-Everything is done by the worker's main thread, which is the engine's too. So while a decode runs,
-the socket is looked at only when the engine says that it has got further (`keep_going`), which an
-engine's own threads may do as well: hence the lock.
+Where the worker's main thread is the engine's too, the socket is looked at amid a decode only when
+the engine says that it has got further (`Ongoing.keep_going`), which an engine's own threads may
+do as well: hence the locks. Where decodes run in threads of their own, the main thread reads
+(`is_always_read`), and they never do.
 """
 
 import select
@@ -23,63 +24,102 @@ TELL_EVERY_S = 0.25
 """How often the core is told that a decode gets further."""
 
 
+class Ongoing:
+    """A call that is not answered yet.
+
+    `is_wanted` becomes false once the core has aborted it, as far as that was read, and once it is
+    answered.
+    """
+
+    def __init__(self, channel: "CallChannel", call_id: int) -> None:
+        self._channel = channel
+        self._call_id = call_id
+        self._looked_s = 0.0
+        self._told_s = 0.0
+        self.is_wanted = True
+
+    def begin(self) -> None:
+        """It is carried out from now on."""
+        self._looked_s = self._told_s = time.monotonic()
+
+    def keep_going(self) -> bool:
+        """It has got further; returns whether it is still wanted. May be called by any thread."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = now_s
+            if now_s - self._told_s >= TELL_EVERY_S and self._channel.tell_progress(self._call_id):
+                self._told_s = now_s
+            self._channel.look()
+        return self.is_wanted
+
+
 class CallChannel:
-    """Calls to this worker, in order."""
+    """Calls to this worker, in order. Answers may be sent by any thread.
+
+    `is_always_read` is to be set once a thread does nothing but wait for the next call.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
+        self.is_always_read = False
         self._socket = sock
         self._splitter = FrameSplitter(calls.MAX_CALL_BYTES)
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._calls: deque[calls.AnyCall] = deque()
-        self._aborted: set[int] = set()
+        self._ongoing: dict[int, Ongoing] = {}
         self._poller = select.poll()
         self._poller.register(sock, select.POLLIN)
-        self._lock = threading.Lock()
-        self._current = 0
-        self._looked_s = 0.0
-        self._told_s = 0.0
+        self._reading = threading.Lock()
+        self._sending = threading.Lock()
 
     def next_call(self) -> calls.AnyCall:
         """The next call, waited for. Raises EOFError when the core has closed, or OSError."""
         while not self._calls:
-            with self._lock:  # a thread of the engine's that is late may just have read
+            with self._reading:  # a thread of the engine's that is late may just have read
                 if not self._calls and not self._read():
                     raise EOFError
-        call = self._calls.popleft()
-        self._current = call.id
-        if self._aborted:  # what came too late for an earlier call means nothing any more
-            self._aborted = {number for number in self._aborted if number >= call.id}
-        self._looked_s = self._told_s = time.monotonic()
-        return call
+        return self._calls.popleft()
+
+    def begin(self, call_id: int) -> Ongoing:
+        """A call is carried out from now on."""
+        ongoing = self._ongoing.setdefault(call_id, Ongoing(self, call_id))
+        ongoing.begin()
+        return ongoing
 
     def send(self, answer: calls.AnyAnswer) -> None:
-        """Send an answer. Raises OSError when the core is gone."""
-        with self._lock:
-            self._aborted.discard(answer.id)
-            self._socket.sendall(calls.frame(answer))
+        """Send an answer, with which its call is over. Raises OSError when the core is gone."""
+        ongoing = self._ongoing.pop(answer.id, None)
+        if ongoing is not None:
+            ongoing.is_wanted = False
+        self._send(answer)
 
-    def tell_loaded(self) -> None:
-        """Tell that the model of the current call is loaded and is being warmed."""
-        with self._lock:
-            self._socket.sendall(calls.frame(calls.Progress(id=self._current, is_loaded=True)))
+    def tell_loaded(self, call_id: int) -> None:
+        """Tell that the model of a load is loaded and is being warmed."""
+        self._send(calls.Progress(id=call_id, is_loaded=True))
 
-    def keep_going(self) -> bool:
-        """The current call has got further; returns whether it is still wanted."""
-        now_s = time.monotonic()
-        if now_s - self._looked_s >= LOOK_EVERY_S and self._lock.acquire(blocking=False):
-            try:
-                self._look(now_s)
-            finally:
-                self._lock.release()
-        return self._current not in self._aborted
+    def tell_progress(self, call_id: int) -> bool:
+        """Tell that a call has got further; returns False where another thread is just sending."""
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            self._socket.sendall(calls.frame(calls.Progress(id=call_id)))
+        finally:
+            self._sending.release()
+        return True
 
-    def _look(self, now_s: float) -> None:
-        self._looked_s = now_s
-        if now_s - self._told_s >= TELL_EVERY_S:
-            self._told_s = now_s
-            self._socket.sendall(calls.frame(calls.Progress(id=self._current)))
-        while self._poller.poll(0) and self._read():
-            pass
+    def look(self) -> None:
+        """Take in what has arrived, unless somebody else reads."""
+        if self.is_always_read or not self._reading.acquire(blocking=False):
+            return
+        try:
+            while self._poller.poll(0) and self._read():
+                pass
+        finally:
+            self._reading.release()
+
+    def _send(self, answer: calls.AnyAnswer) -> None:
+        frame = calls.frame(answer)
+        with self._sending:
+            self._socket.sendall(frame)
 
     def _read(self) -> int:
         """Take in what has arrived; waits where nothing has. Returns 0 at the end."""
@@ -87,7 +127,10 @@ class CallChannel:
         for payload in self._splitter.feed(self._buffer[:size]):
             call = calls.read_call(payload)
             if isinstance(call, calls.Abort):
-                self._aborted.add(call.id)
+                ongoing = self._ongoing.get(call.id)
+                if ongoing is not None:  # else it comes too late
+                    ongoing.is_wanted = False
             else:
+                self._ongoing[call.id] = Ongoing(self, call.id)
                 self._calls.append(call)
         return size

@@ -73,7 +73,7 @@ def inspect(root: Path = ROOT) -> Inspection:
 
     container = read_container(root)
     nvidia = ask_nvidia(root)
-    cores = float(_usable_cores())
+    cores = float(_allowed_cores())
     memory = virtual_memory()
     machine = Machine(
         cores=cores if container.cores is None else min(cores, container.cores),
@@ -92,7 +92,13 @@ def available_memory_bytes(root: Path = ROOT) -> int:
     return _least(virtual_memory().available, read_container(root).free_bytes)
 
 
-def _usable_cores() -> int:
+def usable_cores(root: Path = ROOT) -> int:
+    """Whole cores that this process may keep busy, its container's quota respected; at least 1."""
+    quota = read_container(root).cores
+    return max(1, _allowed_cores() if quota is None else min(_allowed_cores(), int(quota)))
+
+
+def _allowed_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -4,6 +4,9 @@ A plain timer would end long work on a slow machine. So what counts is the time 
 of progress, measured against what decodes of that length took before:
 
     max(floor, factor * p99 of decodes of that length)
+
+Several windows that are read in one call may take as long as one after the other: engines gain by
+it, or do not lose much. What such a call took says nothing of a single window, and is not noted.
 """
 
 from bisect import bisect_left
@@ -28,21 +31,21 @@ class Patience:
         self._shortest_s = list(EDGES_S)
 
     def note(self, audio_s: float, took_s: float) -> None:
-        """A decode of so much audio took so long."""
+        """A decode of one window of so much audio took so long."""
         bucket = _bucket(audio_s)
         self._took_s[bucket].append(took_s)
         self._shortest_s[bucket] = min(self._shortest_s[bucket], max(audio_s, 0.1))
 
-    def allowance_s(self, audio_s: float) -> float:
-        """How long a decode of so much audio may show no progress.
+    def allowance_s(self, audio_s: float, windows: int = 1) -> float:
+        """How long a decode of so many windows, the longest of so much audio, may show no progress.
 
         A length that was never decoded is judged by the nearest: by a longer one as it is, by a
         shorter one as if the cost grew in proportion, which is the most that it does.
         """
         usual_s = self._usual_s(audio_s)
         if usual_s is None:
-            return max(UNKNOWN_S, self._floor_s)
-        return max(self._floor_s, self._factor * usual_s)
+            return max(UNKNOWN_S * windows, self._floor_s)
+        return max(self._floor_s, self._factor * usual_s * windows)
 
     def _usual_s(self, audio_s: float) -> float | None:
         bucket = _bucket(audio_s)

@@ -24,9 +24,8 @@ PROBE_S = 0.5
 
 
 def probe_call(call_id: int) -> calls.AnyCall:
-    """An inference on silence, to see whether there is an answer."""
-    return calls.Decode(
-        id=call_id,
+    """An inference on silence; `probe_problem` reads its answer."""
+    silence = calls.Item(
         audio=bytes(4 * round(PROBE_S * SAMPLE_RATE)),
         language=None,
         task="transcribe",
@@ -34,6 +33,15 @@ def probe_call(call_id: int) -> calls.AnyCall:
         prompt=None,
         is_partial=False,
     )
+    return calls.Decode(id=call_id, items=[silence])
+
+
+def probe_problem(answer: calls.AnyAnswer) -> str:
+    """What kept the silence from being read, in the plugin's words; empty where it was read."""
+    if not isinstance(answer, calls.Decoded):
+        return f"a decode was answered with {type(answer).__name__}"
+    problems = [each.message for each in answer.outcomes if isinstance(each, calls.NotRead)]
+    return (problems[0] or "it could not be read") if problems else ""
 
 
 class ModelPool:
@@ -201,11 +209,10 @@ class ModelPool:
         for resident in [one for one in residents if one.state.is_up] or residents:
             try:
                 await resident.ensure()  # one that was unloaded meanwhile stays so
-                await resident.call(probe_call, PROBE_S)
+                error = probe_problem(await resident.call(probe_call, PROBE_S))
             except ProviderError as failure:
                 error = str(failure)
-            else:
-                error = ""
+            if not error:
                 break
         breaker.end_probe(self._clock.now_s(), has_succeeded=not error)
         log.info("breaker_probed", provider=provider, state=breaker.state, problem=error)

@@ -15,6 +15,7 @@ from itertools import count
 
 import structlog
 
+from asrd.abilities import Abilities
 from asrd.config import Supervision
 from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
 from asrd.providers import calls, processes
@@ -22,11 +23,14 @@ from asrd.providers.lifecycle import ModelInput, ModelState, next_state
 from asrd.providers.patience import Patience
 from asrd.providers.residency import NoRoom
 from asrd.providers.supervisor import WorkerDied, WorkerProcess
-from asrd.providers.watch import LoadWatch, Watch
+from asrd.providers.watch import Call, LoadWatch, Watch
 
 log = structlog.get_logger()
 
 ERRORS_UNTIL_DEGRADED = 3
+
+NOBODYS_FAULT: tuple[calls.FailureKind, ...] = ("request", "cancelled")
+"""Windows that were not read for such a reason say nothing of the model."""
 
 DEFAULT_RULE = Supervision()
 
@@ -50,7 +54,7 @@ class Resident:
         on_change: called whenever `state` or `problem` has changed.
         rule: when a worker hangs, and how it is restarted.
         make_room: awaited before a first load; may raise ProviderError.
-        on_outcome: told of each decode whether the provider failed at it.
+        on_outcome: told of each call that says something of the provider whether it failed.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Resident:
         self.name = name
         self.state = ModelState.UNAVAILABLE
         self.problem = ""
+        self.abilities = Abilities()
         self.load_s: float | None = None
         self.warm_up_s: float | None = None
         self.restarts = 0
@@ -137,20 +142,23 @@ class Resident:
             raise self._failure(self.problem)
 
     def call(
-        self, make: Callable[[int], calls.AnyCall], audio_s: float = 0.0
-    ) -> asyncio.Future[calls.AnyAnswer]:
-        """Make a call over so much audio; see `WorkerProcess.call`. Fails at once when not up."""
+        self, make: Callable[[int], calls.AnyCall], audio_s: float = 0.0, windows: int = 1
+    ) -> Call:
+        """Make a call over so many windows, the longest of so much audio; see `WorkerProcess.call`.
+
+        Fails at once when not up.
+        """
         if self._worker is None or not self.state.is_up:
-            future: asyncio.Future[calls.AnyAnswer] = asyncio.get_running_loop().create_future()
+            future: Call = asyncio.get_running_loop().create_future()
             future.set_exception(ProviderError(self.problem or f"{self.name} is not loaded"))
             return future
         future = self._worker.call(make)
         began_s = time.monotonic()
-        self._watch.began(future, audio_s)
-        future.add_done_callback(lambda answer: self._note(answer, audio_s, began_s))
+        self._watch.began(future, self._worker.last_id, audio_s, windows)
+        future.add_done_callback(lambda answer: self._note(answer, audio_s, windows, began_s))
         return future
 
-    def abort(self, call: asyncio.Future[calls.AnyAnswer]) -> None:
+    def abort(self, call: Call) -> None:
         """Have the engine stop a decode that nobody wants, where it can; the answer still comes."""
         if self._worker is not None:
             self._worker.abort(call)
@@ -268,6 +276,8 @@ class Resident:
         self.load_s = time.monotonic() - started
         self.warm_up_s = answer.warm_up_s
         self.gpu_bytes = answer.gpu_bytes
+        self.abilities = answer.abilities
+        self._watch.at_once = answer.abilities.decodes_at_once
         log.info(
             "model_ready",
             worker=self.name,
@@ -279,7 +289,7 @@ class Resident:
         self._enter(ModelInput.WARMED)
 
     def _progressed(self, progress: calls.Progress) -> None:
-        self._watch.progressed()
+        self._watch.progressed(progress.id)
         self._loading.progressed()
         if progress.is_loaded and self.state is ModelState.STARTING:
             self._enter(ModelInput.LOADED)
@@ -292,27 +302,39 @@ class Resident:
             self._enter(ModelInput.DIED)
             self._coming_up = asyncio.create_task(self._come_up(has_run=True))
 
-    def _note(
-        self, answer: asyncio.Future[calls.AnyAnswer], audio_s: float, began_s: float
-    ) -> None:
+    def _note(self, answer: Call, audio_s: float, windows: int, began_s: float) -> None:
         self._watch.ended(answer)
-        error = None if answer.cancelled() else answer.exception()
-        if answer.cancelled() or isinstance(error, RequestUnsupported | DecodeCancelled):
+        if answer.cancelled():
+            return
+        error = answer.exception()
+        if isinstance(error, RequestUnsupported | DecodeCancelled):
             return  # says nothing of the model
         if isinstance(error, WorkerDied):
             if not self._is_stopped:
                 self._on_outcome(True)
             return  # a death is counted once, whatever was under way
         if error is not None:
-            self.consecutive_errors += 1
-            log.warning("call_failed", worker=self.name, problem=str(error))
-            self._on_outcome(True)
-            if self.consecutive_errors >= ERRORS_UNTIL_DEGRADED and self.state.is_up:
-                self._enter(ModelInput.FAILED_AGAIN, str(error))
+            self._failed(str(error))
             return
-        self._succeeded(answer.result(), audio_s, time.monotonic() - began_s)
+        said = answer.result()
+        if isinstance(said, calls.Decoded):
+            unread = [each for each in said.outcomes if isinstance(each, calls.NotRead)]
+            if len(unread) == len(said.outcomes):
+                faults = [each.message for each in unread if each.kind not in NOBODYS_FAULT]
+                if faults:
+                    self._failed(faults[0])
+                return
+        noted_s = audio_s if windows == 1 else None  # of a batch there is nothing to learn
+        self._succeeded(said, noted_s, time.monotonic() - began_s)
 
-    def _succeeded(self, answer: calls.AnyAnswer, audio_s: float, took_s: float) -> None:
+    def _failed(self, problem: str) -> None:
+        self.consecutive_errors += 1
+        log.warning("call_failed", worker=self.name, problem=problem)
+        self._on_outcome(True)
+        if self.consecutive_errors >= ERRORS_UNTIL_DEGRADED and self.state.is_up:
+            self._enter(ModelInput.FAILED_AGAIN, problem)
+
+    def _succeeded(self, answer: calls.AnyAnswer, audio_s: float | None, took_s: float) -> None:
         self._deaths = 0
         if isinstance(answer, calls.GpuMeasured):
             self.gpu_bytes = answer.gpu_bytes
@@ -322,6 +344,7 @@ class Resident:
         self._on_outcome(False)
         if isinstance(answer, calls.Decoded):
             self.last_inference_s = took_s = answer.decode_s
-        self._patience.note(audio_s, took_s)
+        if audio_s is not None:
+            self._patience.note(audio_s, took_s)
         if self.state.is_up:
             self._enter(ModelInput.SUCCEEDED)

@@ -6,13 +6,14 @@ and the model it returns is then called for one window of audio after another, f
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pluggy
 
+from asrd.abilities import Abilities
 from asrd.choices import Setting
 from asrd.errors import ProviderError
 from asrd.machine import Machine
@@ -84,8 +85,22 @@ class Suggestion:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeRequest:
+    """One window of a batch: mono samples at 16 kHz, as `Model.decode` takes them, and what is
+    asked for."""
+
+    audio: "npt.NDArray[np.float32]"
+    options: DecodeOptions
+
+
 class Model(ABC):
-    """Loaded weights, resident in a worker."""
+    """Loaded weights, resident in a worker.
+
+    `abilities` may be set by a class or by an instance; it is looked at once, after loading.
+    """
+
+    abilities: Abilities = Abilities()
 
     @abstractmethod
     def decode(self, audio: "npt.NDArray[np.float32]", options: DecodeOptions) -> "Hypothesis":
@@ -103,6 +118,24 @@ class Model(ABC):
                 given a rest.
         """
 
+    def decode_batch(
+        self, requests: "Sequence[DecodeRequest]"
+    ) -> "Sequence[Hypothesis | ProviderError]":
+        """Read several windows in one call. Called where `abilities.max_batch` is more than 1, and
+        then for two windows or more.
+
+        The windows are all partials or all finals, all with words or all without, and of the same
+        context; languages, tasks and prompts may differ.
+
+        Returns:
+            For each window, in order, its hypothesis, or the error that concerns it alone.
+
+        Raises:
+            DecodeCancelled: `keep_going()` of the options, which all share, returned False.
+            Exception: anything else has each window decoded by itself instead.
+        """
+        raise NotImplementedError
+
     def close(self) -> None:  # noqa: B027 - most models have nothing to give back
         """Give back what it holds, for those who use a model by itself, as tests do.
 
@@ -115,6 +148,9 @@ class Provider(ABC):
 
     name: ClassVar[str]
     """How users and the wire name it: lower case, digits and underscores."""
+
+    is_remote: ClassVar[bool] = False
+    """Whether its decodes run on somebody else's machine, and wait for nothing on this one."""
 
     summary: ClassVar[str]
     """One line for `asrd providers`."""
@@ -152,6 +188,14 @@ class Provider(ABC):
         Raises:
             ProviderError: it would not; the message names the setting, and the nearest right name.
         """
+
+    def spread(self, settings: Mapping[str, Setting], decodes: int) -> Mapping[str, Setting]:
+        """Settings under which a model runs so many decodes side by side, each in one thread.
+
+        Runs in the core. What the user has set himself stays; an engine that cannot do it leaves
+        the settings as they are, and its model says what it can in `abilities.decodes_at_once`.
+        """
+        return settings
 
     def pull(self, model: str, report: "ReportPull") -> None:
         """Fetch `model` over the network, to where `status` looks for it. Runs in a command.

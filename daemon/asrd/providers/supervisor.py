@@ -42,6 +42,11 @@ class WorkerStopped(WorkerDied):
     """The process was ended on purpose while a call was under way: the call is not to blame."""
 
 
+def as_error(failure: calls.Failed | calls.NotRead) -> ProviderError:
+    """What a plugin said of a failure, as the error that fits."""
+    return _ERRORS[failure.kind](failure.message)
+
+
 class WorkerProcess(asyncio.BufferedProtocol):
     """A running worker. Make one with `start`."""
 
@@ -82,6 +87,11 @@ class WorkerProcess(asyncio.BufferedProtocol):
         return self._process.pid
 
     @property
+    def last_id(self) -> int:
+        """The id of the call that was made last."""
+        return self._last_id
+
+    @property
     def has_ended(self) -> bool:
         """Whether the process is gone, or about to be: no call is answered any more."""
         return self._transport is None
@@ -90,7 +100,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         """Send the call that `make` builds for an id.
 
         The future gives the answer; it raises ProviderError, or the kind of it that fits, for what
-        the plugin said, and WorkerDied when the process ended.
+        the plugin said of the whole call, and WorkerDied when the process ended.
         """
         future: asyncio.Future[calls.AnyAnswer] = asyncio.get_running_loop().create_future()
         if self._transport is None:
@@ -150,7 +160,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
             if future is None or future.done():
                 continue
             if isinstance(answer, calls.Failed):
-                future.set_exception(_ERRORS[answer.kind](answer.message))
+                future.set_exception(as_error(answer))
             else:
                 future.set_result(answer)
 

@@ -33,6 +33,7 @@ class Tenancy:
         self._sizes: dict[ModelKey, Footprint] = {}
         self._holders: set[ModelKey] = set()
         self._gpu_total_bytes: int | None = None
+        self._gpu_free_bytes: int | None = None
 
     def streams_on(self, key: ModelKey) -> int:
         """How many streams are open on a model."""
@@ -58,6 +59,17 @@ class Tenancy:
     def learn_gpu_total(self, gpu_total_bytes: int) -> None:
         """The GPUs that models run on have so much memory."""
         self._gpu_total_bytes = gpu_total_bytes or self._gpu_total_bytes
+
+    def learn_gpu_free(self, free_bytes: int) -> None:
+        """So much of the GPUs' memory is free, of the one that has least."""
+        self._gpu_free_bytes = free_bytes
+
+    @property
+    def gpu_memory(self) -> tuple[int, int] | None:
+        """Free and whole memory of the GPUs that models run on; None where nobody has told."""
+        if self._gpu_free_bytes is None or self._gpu_total_bytes is None:
+            return None
+        return self._gpu_free_bytes, self._gpu_total_bytes
 
     def claim(self, key: ModelKey, residents: Residents) -> list[ModelKey]:
         """Take room for a model that is about to be loaded; returns what has to go first.

@@ -1,12 +1,14 @@
 """Whether a worker gets further: what is under way in it, and the time since it last did.
 
-A worker carries out one call at a time, so the first that is not answered is the one that runs.
-Its quiet time is counted in the ticks of whoever watches, each for no more than `LONGEST_TICK_S`:
-when the daemon itself was stopped, or the machine slept, its workers are not to blame.
+A worker carries out its calls in order, as many at a time as its model can, so the first that are
+not answered are those that run. Each has a quiet time of its own, which is counted in the ticks of
+whoever watches, each for no more than `LONGEST_TICK_S`: when the daemon itself was stopped, or the
+machine slept, its workers are not to blame.
 """
 
 import asyncio
-from collections import deque
+from dataclasses import dataclass
+from itertools import islice
 
 from asrd.config import Supervision
 from asrd.providers import calls, processes
@@ -17,13 +19,24 @@ LONGEST_TICK_S = 1.0
 Call = asyncio.Future[calls.AnyAnswer]
 
 
+@dataclass(slots=True, kw_only=True)
+class _Watched:
+    """A call under way: ids are a worker's own, the future is one of a kind."""
+
+    call: Call
+    call_id: int
+    audio_s: float
+    windows: int
+    quiet_s: float = 0.0
+
+
 class Watch:
-    """The calls to one worker."""
+    """The calls to one worker. `at_once` is how many of them it carries out at a time."""
 
     def __init__(self, patience: Patience) -> None:
+        self.at_once = 1
         self._patience = patience
-        self._calls: deque[tuple[Call, float]] = deque()
-        self._quiet_s = 0.0
+        self._calls: list[_Watched] = []
         self._ticked_s: float | None = None
 
     @property
@@ -31,33 +44,36 @@ class Watch:
         """Whether a call is under way."""
         return bool(self._calls)
 
-    def began(self, call: Call, audio_s: float) -> None:
-        """A call over so much audio was made."""
-        if not self._calls:
-            self._quiet_s = 0.0
-        self._calls.append((call, audio_s))
+    def began(self, call: Call, call_id: int, audio_s: float, windows: int = 1) -> None:
+        """A call over so many windows was made, the longest of so much audio."""
+        self._calls.append(_Watched(call=call, call_id=call_id, audio_s=audio_s, windows=windows))
 
     def ended(self, call: Call) -> None:
         """It was answered."""
-        self._calls = deque(each for each in self._calls if each[0] is not call)
-        self._quiet_s = 0.0
+        self._calls = [each for each in self._calls if each.call is not call]
 
-    def progressed(self) -> None:
-        """The worker has got further."""
-        self._quiet_s = 0.0
+    def progressed(self, call_id: int) -> None:
+        """The worker has got further with a call."""
+        for each in self._calls:
+            if each.call_id == call_id:
+                each.quiet_s = 0.0
 
     def clear(self) -> None:
         """The worker is gone, and with it every call."""
         self._calls.clear()
 
     def hung_for_s(self, now_s: float) -> float | None:
-        """Seconds without progress where they are too many. To be asked regularly."""
+        """Seconds without progress of a call, where they are too many. To be asked regularly."""
         last_s, self._ticked_s = self._ticked_s, now_s
-        if not self._calls or last_s is None:
+        if last_s is None:
             return None
-        self._quiet_s += min(now_s - last_s, LONGEST_TICK_S)
-        allowed_s = self._patience.allowance_s(self._calls[0][1])
-        return self._quiet_s if self._quiet_s > allowed_s else None
+        tick_s = min(now_s - last_s, LONGEST_TICK_S)
+        hung_s = None
+        for each in islice(self._calls, self.at_once):
+            each.quiet_s += tick_s
+            if each.quiet_s > self._patience.allowance_s(each.audio_s, each.windows):
+                hung_s = max(each.quiet_s, hung_s or 0.0)
+        return hung_s
 
 
 class LoadWatch:

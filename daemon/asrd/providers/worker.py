@@ -1,9 +1,12 @@
 """The child process in which one model lives: `python -m asrd.providers.worker FD`.
 
 It reads calls from the socket FD and answers each before it reads the next, all in its main
-thread, so that an engine sees one thread only. When the core ends, this process ends at once,
-whatever the engine is doing: an orphan holds no memory. On Linux the kernel sees to that;
-elsewhere a second thread watches, which an engine that never gives back the GIL can hold up.
+thread, so that an engine sees one thread only. Where a model says that it decodes several at once,
+each decode runs in one of as many threads instead, and the main thread reads on.
+
+When the core ends, this process ends at once, whatever the engine is doing: an orphan holds no
+memory. On Linux the kernel sees to that; elsewhere a second thread watches, which an engine that
+never gives back the GIL can hold up.
 """
 
 import os
@@ -13,18 +16,21 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NoReturn
 
 import numpy as np
 
 from asrd.audio import SAMPLE_RATE
-from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
+from asrd.errors import DecodeCancelled, ProviderError
 from asrd.providers import calls, gpu_memory, warm_up
 from asrd.providers.channel import CallChannel
+from asrd.providers.engine import Engine, blame
 from asrd.providers.registry import Registry
-from asrd.providers.spec import DecodeOptions, Model
+from asrd.providers.spec import DecodeOptions
 from asrd.providers.voice import WINDOW_SAMPLES, VoiceActivity
 
 PR_SET_PDEATHSIG = 1
@@ -32,24 +38,49 @@ PR_SET_PDEATHSIG = 1
 OOM_SCORE = "500"
 """When memory runs out, the kernel ends workers, which are replaced, before the core."""
 
-_KINDS: tuple[tuple[type[ProviderError], calls.FailureKind], ...] = (
-    (ModelUnavailable, "unavailable"),
-    (RequestUnsupported, "request"),
-    (DecodeCancelled, "cancelled"),
-    (ProviderError, "provider"),
-)
-
 
 class Worker:
     """Answers calls with the one thing that it has loaded."""
 
     def __init__(self, channel: CallChannel) -> None:
         self._channel = channel
-        self._model: Model | None = None
+        self._engine: Engine | None = None
         self._voice_activity: VoiceActivity | None = None
+        self._waiting: SimpleQueue[calls.Decode] = SimpleQueue()
+        self._threads = 0
+
+    def take(self, call: calls.AnyCall) -> None:
+        """Carry out one call and send its answer; a decode beside others is only begun.
+
+        Raises OSError when the core is gone.
+        """
+        at_once = 1 if self._engine is None else self._engine.abilities.decodes_at_once
+        if at_once == 1 or not isinstance(call, calls.Decode):
+            self._serve(call)
+            return
+        self._channel.is_always_read = True
+        self._waiting.put(call)
+        if self._threads < at_once:
+            self._threads += 1
+            threading.Thread(target=self._decode_for_ever, daemon=True).start()
+
+    def _decode_for_ever(self) -> NoReturn:
+        try:
+            while True:
+                self._serve(self._waiting.get())
+        except OSError:
+            os._exit(0)  # the core has gone
+        except BaseException:  # noqa: BLE001 - as in the main thread: who cannot go on ends
+            traceback.print_exc()
+            os._exit(1)
+
+    def _serve(self, call: calls.AnyCall) -> None:
+        answer = self.answer(call)
+        if answer is not None:
+            self._channel.send(answer)
 
     def answer(self, call: calls.AnyCall) -> calls.AnyAnswer | None:
-        """Carry out one call; every error of the plugin becomes a `Failed`."""
+        """Carry out one call; the plugin's errors become a `Failed`, or a window's `NotRead`."""
         try:
             match call:
                 case calls.LoadModel():
@@ -64,38 +95,34 @@ class Worker:
                     return gpu_memory.measure(call.id)
                 case calls.Abort():
                     return None  # the call that it was for has been answered already
-        except ImportError as error:
-            text = f"its engine cannot be imported ({error}); install that package again"
-            return calls.Failed(id=call.id, kind="provider", message=text)
-        except ProviderError as error:
-            kind = next(kind for known, kind in _KINDS if isinstance(error, known))
-            return calls.Failed(id=call.id, kind=kind, message=str(error))
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; the core logs it
-            text = f"{type(error).__name__}: {error}"
-            return calls.Failed(id=call.id, kind="internal", message=text)
+            failure = blame(error)
+            return calls.Failed(id=call.id, kind=failure.kind, message=failure.message)
 
     def _load_model(self, call: calls.LoadModel) -> calls.AnyAnswer:
         started = time.monotonic()
         registry = Registry()
         registry.add(call.plugin)
-        self._model = registry.get(call.provider).provider.load(call.model, call.settings)
+        provider = registry.get(call.provider).provider
+        self._engine = engine = Engine(provider.load(call.model, call.settings))
         loaded = time.monotonic()
-        self._channel.tell_loaded()
-        options = DecodeOptions(keep_going=self._channel.keep_going)
-        done = warm_up.warm(self._model, call.warm_up, options)
+        self._channel.tell_loaded(call.id)
+        options = DecodeOptions(keep_going=self._channel.begin(call.id).keep_going)
+        done = warm_up.warm(engine.model, engine.abilities, call.warm_up, options)
         return calls.Loaded(
             id=call.id,
             load_s=loaded - started,
             warm_up_s=time.monotonic() - loaded,
             warm_up=done,
             gpu_bytes=gpu_memory.measure(call.id).gpu_bytes,
+            abilities=engine.abilities,
         )
 
     def _load_voice_activity(self, call: calls.LoadVoiceActivity) -> calls.AnyAnswer:
         started = time.monotonic()
         self._voice_activity = VoiceActivity()
         loaded = time.monotonic()
-        self._channel.tell_loaded()
+        self._channel.tell_loaded(call.id)
         self._voice_activity.score(np.zeros((1, WINDOW_SAMPLES), np.float32), b"")
         warm_up_s = time.monotonic() - loaded
         done = calls.WarmUpDecode(audio_s=WINDOW_SAMPLES / SAMPLE_RATE, took_s=warm_up_s)
@@ -104,22 +131,14 @@ class Worker:
         )
 
     def _decode(self, call: calls.Decode) -> calls.AnyAnswer:
-        if self._model is None:
+        if self._engine is None:
             raise ProviderError("no model is loaded")
-        options = DecodeOptions(
-            language=call.language,
-            task=call.task,
-            words=call.words,
-            prompt=call.prompt,
-            is_partial=call.is_partial,
-            keep_going=self._channel.keep_going,
-        )
+        ongoing = self._channel.begin(call.id)
+        if not ongoing.is_wanted:
+            raise DecodeCancelled("nobody wanted it any more when its turn came")
         started = time.monotonic()
-        hypothesis = self._model.decode(np.frombuffer(call.audio, np.float32), options)
-        decode_s = time.monotonic() - started
-        answer = calls.Decoded(id=call.id, hypothesis=hypothesis, decode_s=decode_s)
-        calls.check(answer)  # a plugin's mistake costs its decode, not this process
-        return answer
+        outcomes = self._engine.read(call.items, ongoing.keep_going)
+        return calls.Decoded(id=call.id, outcomes=outcomes, decode_s=time.monotonic() - started)
 
     def _score(self, call: calls.Score) -> calls.AnyAnswer:
         if self._voice_activity is None:
@@ -165,9 +184,7 @@ def main() -> NoReturn:
     worker = Worker(channel)
     try:
         while True:
-            answer = worker.answer(channel.next_call())
-            if answer is not None:
-                channel.send(answer)
+            worker.take(channel.next_call())
     except (EOFError, OSError):
         os._exit(0)  # the core has gone; an engine's own tear-down could hang
 

@@ -1,0 +1,170 @@
+"""A loaded model as its worker uses it: what it says of itself is checked, and what it answers.
+
+Windows of one call are read together where the model can. A window that fails, or an answer that
+is none, costs that window alone.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from asrd.abilities import Abilities
+from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
+from asrd.providers import calls
+from asrd.providers.spec import DecodeOptions, DecodeRequest, Model
+from asrd.transcript import Hypothesis
+
+MOST = 1024
+"""Nobody means more windows in one call, or decodes side by side, than this."""
+
+MOST_WINDOWS = 32
+"""So many windows of 30 s fit into `calls.MAX_CALL_BYTES`."""
+
+_KINDS: tuple[tuple[type[ProviderError], calls.FailureKind], ...] = (
+    (ModelUnavailable, "unavailable"),
+    (RequestUnsupported, "request"),
+    (DecodeCancelled, "cancelled"),
+    (ProviderError, "provider"),
+)
+
+
+def blame(error: Exception) -> calls.NotRead:
+    """Whose fault an error of a plugin is, and what to tell people of it."""
+    kind: calls.FailureKind = "internal"
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, ImportError):
+        kind = "provider"
+        text = f"its engine cannot be imported ({error}); install that package again"
+    elif isinstance(error, ProviderError):
+        kind = next(kind for known, kind in _KINDS if isinstance(error, known))
+        text = str(error)
+    # Half a surrogate pair (the name of a file, say) could not be sent.
+    return calls.NotRead(kind=kind, message=text.encode("utf-8", "replace").decode())
+
+
+def checked(given: object) -> Abilities:
+    """The abilities that a plugin gave its model; no more windows in one call than can be sent.
+
+    Raises:
+        ProviderError: they make no sense; the message names the attribute.
+    """
+    if not isinstance(given, Abilities):
+        raise ProviderError(f"the model's abilities must be asrd.Abilities, not {given!r:.100}")
+    if not isinstance(given.can_abort, bool):
+        raise ProviderError(_wrong("can_abort", "True or False", given.can_abort))
+    return Abilities(
+        max_batch=min(MOST_WINDOWS, _count("max_batch", given.max_batch)),
+        partial_contexts_s=_contexts("partial_contexts_s", given.partial_contexts_s),
+        final_contexts_s=_contexts("final_contexts_s", given.final_contexts_s),
+        decodes_at_once=_count("decodes_at_once", given.decodes_at_once),
+        can_abort=given.can_abort,
+    )
+
+
+def _wrong(name: str, wanted: str, given: object) -> str:
+    return f"the model's abilities.{name} must be {wanted}, not {given!r:.100}"
+
+
+def _count(name: str, given: object) -> int:
+    if type(given) is not int or not 1 <= given <= MOST:
+        raise ProviderError(_wrong(name, f"a whole number from 1 to {MOST}", given))
+    return given
+
+
+def _contexts(name: str, given: object) -> tuple[float, ...]:
+    wanted = "a tuple of seconds, in ascending order"
+    if not isinstance(given, tuple | list) or not given:
+        raise ProviderError(_wrong(name, wanted, given))
+    contexts_s = []
+    before_s = 0.0
+    for context_s in given:
+        is_number = isinstance(context_s, int | float) and not isinstance(context_s, bool)
+        if not is_number or not before_s < context_s < math.inf:
+            raise ProviderError(_wrong(name, wanted, given))
+        contexts_s.append(before_s := float(context_s))
+    return tuple(contexts_s)
+
+
+class Engine:
+    """A model that reads windows for a worker. Raises ProviderError for senseless abilities."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.abilities = checked(model.abilities)
+        self._has_complained = False
+
+    def read(
+        self, items: Sequence[calls.Item], keep_going: Callable[[], bool]
+    ) -> list[calls.Read | calls.NotRead]:
+        """What becomes of each window, in order.
+
+        Raises:
+            DecodeCancelled: the model has seen that nobody wants them any more.
+        """
+        requests = [_request(item, keep_going) for item in items]
+        most = self.abilities.max_batch
+        outcomes: list[calls.Read | calls.NotRead] = []
+        for begin in range(0, len(requests), most):
+            some = requests[begin : begin + most]
+            together = self._read_together(some) if len(some) > 1 else None
+            outcomes += together or [self._read_alone(request) for request in some]
+        return outcomes
+
+    def _read_together(
+        self, requests: Sequence[DecodeRequest]
+    ) -> list[calls.Read | calls.NotRead] | None:
+        """What becomes of each window; None where the model cannot read these in one call."""
+        try:
+            found = list(self.model.decode_batch(requests))
+            if len(found) != len(requests):
+                raise ValueError(f"it answered {len(found)} windows of {len(requests)}")
+        except DecodeCancelled:
+            raise
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything
+            self._complain(blame(error).message, len(requests))
+            return None
+        outcomes: list[calls.Read | calls.NotRead] = []
+        for each in found:
+            try:
+                outcomes.append(blame(each) if isinstance(each, ProviderError) else _read(each))
+            except Exception as error:  # noqa: BLE001 - a stranger's object may raise anything
+                outcomes.append(blame(error))
+        return outcomes
+
+    def _read_alone(self, request: DecodeRequest) -> calls.Read | calls.NotRead:
+        try:
+            return _read(self.model.decode(request.audio, request.options))
+        except DecodeCancelled:
+            raise
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything
+            return blame(error)
+
+    def _complain(self, problem: str, count: int) -> None:
+        """Nothing is lost by it but time, so whoever looks for that time has to find this."""
+        if not self._has_complained:
+            self._has_complained = True
+            sys.stderr.write(
+                f"asrd worker: {count} windows could not be read in one call, so they are read one "
+                f"by one: {problem} (further such calls are not mentioned)\n"
+            )
+
+
+def _request(item: calls.Item, keep_going: Callable[[], bool]) -> DecodeRequest:
+    options = DecodeOptions(
+        language=item.language,
+        task=item.task,
+        words=item.words,
+        prompt=item.prompt,
+        is_partial=item.is_partial,
+        keep_going=keep_going,
+    )
+    return DecodeRequest(audio=np.frombuffer(item.audio, np.float32), options=options)
+
+
+def _read(hypothesis: Hypothesis) -> calls.Read:
+    """The hypothesis as an outcome; raises where it could not be sent, or not be understood."""
+    read = calls.Read(hypothesis=hypothesis)
+    calls.check(calls.Decoded(id=0, outcomes=[read], decode_s=0.0))
+    return read
