@@ -43,8 +43,8 @@ def test_to_ask_for_an_utterance_where_none_stands_is_a_bug(queue: Ahead) -> Non
 
 def test_what_is_being_read_does_not_wait_and_is_not_dropped() -> None:
     queue = ahead(spoken(0, 100), FLUSH, spoken(100, 150), spoken(200, 230))
-    assert queue.waiting_samples(has_begun=False) == 180
-    assert queue.waiting_samples(has_begun=True) == 80
+    assert queue.waiting(has_begun=False) == [100, 50, 30]
+    assert queue.waiting(has_begun=True) == [50, 30]
     dropped = [queue.drop_oldest(has_begun=True) for _ in range(3)]
     assert [each and (each.start, each.end) for each in dropped] == [(100, 150), (200, 230), None]
     assert queue.pop().utterance.start == 0

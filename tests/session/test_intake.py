@@ -276,6 +276,37 @@ def test_dropping_goes_on_behind_a_flush_that_was_kept() -> None:
     assert take_all(intake)[1][-1].resume == 15000
 
 
+# ── refusing ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_refused_chunks_leave_one_hole_and_nothing_of_them_waits() -> None:
+    intake = received((0, 100))
+    assert intake.refuse(numbered(100, 150), None) is None
+    assert intake.refuse(numbered(90, 200), 90) is None
+    assert (intake.expected, intake.received, intake.waiting) == (200, 200, 100)
+    assert intake.refused == 100
+    assert intake.leave_refused() == (100, 200)
+    assert intake.leave_refused() is None
+    intake.receive(numbered(200, 210), None)
+    samples, marks = take_all(intake)
+    assert marks == [hole(100, 200)]
+    assert offsets_of(samples) == [*range(100), *range(200, 210)]
+
+
+def test_a_hole_before_a_refused_chunk_is_told_and_joins_with_it() -> None:
+    intake = received((0, 100))
+    assert intake.refuse(numbered(150, 200), 150) == (100, 150)
+    assert intake.leave_refused() == (150, 200)
+    assert take_all(intake)[1] == [hole(100, 200)]
+
+
+def test_a_broken_chunk_cannot_even_be_refused() -> None:
+    intake = Intake(S16, 0)
+    with pytest.raises(ProtocolError, match="whole samples"):
+        intake.refuse(b"abc", 10)
+    assert (intake.expected, intake.received, intake.refused, intake.is_empty) == (0, 0, 0, True)
+
+
 class IntakeMachine(RuleBasedStateMachine):
     """An intake against a list of offsets that came and a list of marks."""
 
@@ -298,6 +329,20 @@ class IntakeMachine(RuleBasedStateMachine):
         self.waits += new
         self.received += len(new)
         self.expected = max(self.expected, offset, offset + length)
+
+    @rule(lengths=st.lists(st.integers(0, 3000), max_size=3), back=st.integers(-30, 60))
+    def refuse(self, lengths: list[int], back: int) -> None:
+        start, offset = self.expected, max(0, self.expected - back)
+        for length in lengths:
+            gap = self.intake.refuse(numbered(offset, offset + length), offset)
+            assert gap == ((self.expected, offset) if offset > self.expected else None)
+            start = offset if gap else start
+            self.received += max(0, offset + length - max(self.expected, offset))
+            self.expected = max(self.expected, offset, offset + length)
+            offset = self.expected
+        assert self.intake.expected == self.expected
+        span = self.intake.leave_refused()
+        assert span == ((start, self.expected) if self.expected > start else None)
 
     @rule()
     def flush(self) -> None:

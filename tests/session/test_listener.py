@@ -159,7 +159,7 @@ def test_forgotten_audio_is_let_go_of() -> None:
     for _ in range(10):
         give(ear, silence(32 * W))
         listen(ear)
-    ear.forget_before(9 * 32 * W)
+    ear.keep_from(9 * 32 * W, None)
     assert len(ear.audio(0, 10**9)) == 32 * W
 
 

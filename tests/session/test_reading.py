@@ -1,25 +1,26 @@
 """What a model reads next: finals first, else the open utterance once it has grown."""
 
 import numpy as np
+import pytest
 
-from asrd.audio import PcmFormat
-from asrd.session.ahead import Ahead, Queued
+from asrd.audio import SAMPLE_RATE, PcmFormat
+from asrd.session.ahead import Ahead
 from asrd.session.endpoint import WINDOW_SAMPLES, Utterance
 from asrd.session.listener import Listener
-from asrd.session.reading import Reading, Want
+from asrd.session.reading import Reading, Want, Window
 from support.streams import QUICK_RULE, loud, loud_probability, silence
 
 W = WINDOW_SAMPLES
-INTERVAL = 4 * W
+INTERVAL_S = 4 * W / SAMPLE_RATE
 
 
 class Desk:
     """A listener, a queue, and a reading over both."""
 
-    def __init__(self, interval: float | None = INTERVAL) -> None:
+    def __init__(self, interval_s: float | None = INTERVAL_S) -> None:
         self.listener = Listener(PcmFormat(), QUICK_RULE, 0)
         self.ahead = Ahead()
-        self.reading = Reading(self.listener, self.ahead, interval)
+        self.reading = Reading(self.listener, self.ahead, interval_s)
 
     def hear(self, *, windows: int, is_loud: bool = True) -> "Desk":
         sound = loud(0, windows * W) if is_loud else silence(windows * W)
@@ -30,9 +31,15 @@ class Desk:
                 heard += self.listener.scored(loud_probability(unscored.windows))
             for event in heard:
                 if isinstance(event, Utterance):
-                    self.ahead.put(Queued(utterance=event, queued_at_s=0.0))
-                    self.reading.heard(event)
+                    self.reading.heard(event, 0.0)
         return self
+
+    def read(self) -> Window:
+        """A decode from its beginning to its end."""
+        window = self.reading.begin()
+        assert window is not None
+        assert self.reading.end() is window
+        return window
 
 
 def test_nothing_is_wanted_of_silence() -> None:
@@ -78,7 +85,7 @@ def test_a_final_comes_first_and_is_read_whole() -> None:
 
 
 def test_where_no_partials_are_wanted_only_finals_are_read() -> None:
-    desk = Desk(interval=None).hear(windows=20)
+    desk = Desk(interval_s=None).hear(windows=20)
     assert desk.reading.want is None
     assert desk.hear(windows=4, is_loud=False).reading.want is Want.FINAL
 
@@ -97,14 +104,116 @@ def test_a_window_belongs_to_the_open_utterance_until_that_is_finished() -> None
     assert not desk.reading.is_of_open_utterance(window)
 
 
-def test_partials_are_given_up_for_the_open_utterance_and_no_other() -> None:
+def test_partials_are_given_up_for_the_utterance_that_ended_a_worker_and_no_other() -> None:
+    desk = Desk().hear(windows=4)
+    window = desk.read()
+    assert not desk.reading.blame(window)
+    assert desk.hear(windows=20).reading.want is None
+    assert desk.hear(windows=4, is_loud=False).ahead.pop().attempts == 1
+    assert desk.hear(windows=4).reading.want is Want.PARTIAL
+    assert not desk.reading.blame(window)  # told too late: its utterance is gone
+    assert desk.reading.want is Want.PARTIAL
+
+
+def test_an_utterance_is_to_blame_for_the_workers_of_its_partials_too() -> None:
+    desk = Desk().hear(windows=4)
+    window = desk.reading.begin()
+    desk.hear(windows=4, is_loud=False)
+    assert desk.reading.end() is window
+    assert window is not None
+    assert not desk.reading.blame(window)
+    assert desk.reading.blame(desk.read())
+    assert desk.reading.heard_samples == 6 * W
+
+
+# ── pace ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_longer_pace_takes_back_a_partial_that_nobody_has_begun() -> None:
+    desk = Desk().hear(windows=4)
+    assert desk.reading.next_samples == 4 * W
+    desk.reading.partial_interval_s = 2 * INTERVAL_S
+    assert desk.reading.want is None
+    assert desk.reading.next_samples == 0
+    assert desk.hear(windows=3).reading.begin() is None
+    assert desk.hear(windows=1).reading.begin() is not None
+
+
+def test_a_pace_of_none_and_back_loses_nothing() -> None:
+    desk = Desk().hear(windows=4)
+    desk.reading.partial_interval_s = None
+    assert desk.hear(windows=9).reading.want is None
+    desk.reading.partial_interval_s = INTERVAL_S
+    assert desk.reading.want is Want.PARTIAL
+
+
+def test_a_new_pace_counts_from_where_was_read_last() -> None:
+    desk = Desk().hear(windows=4)
+    desk.read()
+    desk.reading.partial_interval_s = INTERVAL_S / 2
+    assert desk.hear(windows=1).reading.want is None
+    assert desk.hear(windows=1).reading.want is Want.PARTIAL
+
+
+@pytest.mark.parametrize(("windows", "coalesced"), [(4, 0), (7, 0), (8, 1), (15, 2), (16, 3)])
+def test_a_partial_says_how_many_it_stands_for(windows: int, coalesced: int) -> None:
+    desk = Desk().hear(windows=4)
+    desk.read()
+    for _ in range(windows):
+        desk.hear(windows=1)
+    assert desk.read().coalesced == coalesced
+
+
+def test_a_final_stands_for_itself_however_long_it_is() -> None:
+    desk = Desk().hear(windows=40).hear(windows=4, is_loud=False)
+    assert desk.read().coalesced == 0
+
+
+# ── what comes back ───────────────────────────────────────────────────────────────────────────
+
+
+def test_a_partial_that_is_put_back_is_read_with_what_came_since() -> None:
     desk = Desk().hear(windows=4)
     window = desk.reading.begin()
     assert window is not None
+    desk.hear(windows=4)
     desk.reading.end()
-    desk.reading.give_up_partials(window, QUICK_RULE.longest)
-    assert desk.hear(windows=20).reading.want is None
-    desk.hear(windows=4, is_loud=False).ahead.pop()
-    assert desk.hear(windows=4).reading.want is Want.PARTIAL
-    desk.reading.give_up_partials(window, QUICK_RULE.longest)
-    assert desk.reading.want is Want.PARTIAL
+    desk.reading.put_back(window)
+    again = desk.read()
+    assert (again.start, again.end, again.coalesced) == (0, 8 * W, 1)
+    assert desk.reading.want is None
+
+
+def test_a_partial_that_is_put_back_twice_begins_where_it_first_began() -> None:
+    desk = Desk().hear(windows=4)
+    desk.read()
+    desk.hear(windows=4)
+    for _ in range(2):
+        window = desk.read()
+        assert window.coalesced == 0
+        assert desk.reading.want is None
+        desk.reading.put_back(window)
+        assert desk.reading.want is Want.PARTIAL
+
+
+def test_a_partial_that_is_put_back_when_its_utterance_is_over_is_read_as_the_final() -> None:
+    desk = Desk().hear(windows=4)
+    window = desk.reading.begin()
+    assert window is not None
+    desk.hear(windows=4, is_loud=False).hear(windows=1)
+    desk.reading.end()
+    desk.reading.put_back(window)
+    final = desk.read()
+    assert (final.want, final.start, final.end) == (Want.FINAL, 0, 6 * W)
+    desk.ahead.pop()
+    assert desk.reading.want is None  # of the next utterance there is not enough yet
+    assert desk.hear(windows=1).reading.want is Want.PARTIAL
+
+
+def test_a_final_that_is_put_back_is_read_again_and_is_not_to_blame() -> None:
+    desk = Desk().hear(windows=4).hear(windows=4, is_loud=False)
+    window = desk.read()
+    desk.reading.put_back(window)
+    again = desk.read()
+    assert (again.start, again.end, again.want) == (window.start, window.end, window.want)
+    assert desk.ahead.first.attempts == 0

@@ -14,9 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from asrd.audio import SAMPLE_RATE, PcmFormat
 from asrd.errors import ErrorCode, ProtocolError
 from asrd.session import effects
+from asrd.session.arrivals import MAX_FLUSHES_DUE
+from asrd.session.backlog import MAX_PIECES
 from asrd.session.endpoint import WINDOW_SAMPLES
 from asrd.session.states import StreamState
-from asrd.session.stream import MAX_FLUSHES_DUE, MAX_PIECES, Stream, Want
+from asrd.session.stream import Stream, Want
 from asrd.transcript import Hypothesis
 from support.profiles import examples
 from support.streams import QUICK_RULE, Driver, Outcome, loud, silence, texts_and_times, word
@@ -640,7 +642,7 @@ def test_another_daemon_continues_without_loss_or_doubling(
 
 # ── machines ──────────────────────────────────────────────────────────────────────────────────
 
-OUTCOMES: list[Outcome] = ["text", "text", "text", "empty", "fail", "die"]
+OUTCOMES: list[Outcome] = ["text", "text", "text", "empty", "fail", "die", "abort"]
 
 
 class StreamMachine(RuleBasedStateMachine):
@@ -668,6 +670,10 @@ class StreamMachine(RuleBasedStateMachine):
         )
         self.history = [np.zeros(start_offset, "<i2")]
         self.largest = 0
+        self.shed_s: float | None = None
+        self.pace_s: float | None = 0.2
+        self.refused: list[tuple[int, int]] = []  # 16 kHz spans, one for each run of chunks
+        self.is_refusing = False
 
     @property
     def is_open(self) -> bool:
@@ -683,13 +689,32 @@ class StreamMachine(RuleBasedStateMachine):
         start = self.driver.expected
         return loud(start, start + count) if is_loud else silence(count)
 
-    def send(self, sound: npt.NDArray[np.int16], offset: int | None) -> None:
+    def note(self, sound: npt.NDArray[np.int16], offset: int | None) -> int:
+        """A chunk that is sent: how many of its samples are new."""
         expected = self.driver.expected
         start = expected if offset is None else offset
         if start > expected:
             self.history.append(silence(start - expected))
         self.history.append(sound[max(0, expected - start) :])
+        return len(self.history[-1])
+
+    def send(self, sound: npt.NDArray[np.int16], offset: int | None) -> None:
+        self.note(sound, offset)
         self.driver.send(sound, offset)
+        self.is_refusing = False
+        self.check_backlog()
+
+    def check_backlog(self) -> None:
+        """Too much waits at no time; by the smaller bound one utterance may."""
+        stream = self.driver.stream
+        if self.is_lossless:
+            return
+        unscored = self.driver.format.to_16k(stream._listener.intake.waiting)
+        utterances = stream._ahead.waiting(has_begun=stream._reading.is_at_final)
+        waiting = unscored + sum(utterances)
+        assert waiting <= self.driver.rule.window_s * SAMPLE_RATE
+        if self.shed_s is not None and len(utterances) != 1:
+            assert waiting <= self.shed_s * SAMPLE_RATE
 
     @precondition(lambda self: not self.driver.stream.is_ready and self.is_alive)
     @rule()
@@ -732,9 +757,62 @@ class StreamMachine(RuleBasedStateMachine):
         self.send(self.make(is_loud, seconds), self.driver.expected + skipped)
 
     @precondition(lambda self: self.is_open)
+    @rule(
+        chunks=st.lists(st.floats(0, 0.7), min_size=1, max_size=4),
+        shift=st.one_of(st.none(), st.integers(-3000, 3000)),
+        is_loud=st.booleans(),
+    )
+    def refuse(self, chunks: list[float], shift: int | None, is_loud: bool) -> None:
+        """Chunks in a row that come too fast, the first behind a hole, or in part once more."""
+        for seconds in chunks:
+            sound = self.make(is_loud, seconds)
+            expected, offset = self.driver.expected, None
+            if shift is not None:
+                offset, shift = max(0, expected + shift), None
+            is_behind_hole = offset is not None and offset > expected
+            new = self.note(sound, offset)
+            told = len(self.driver.audit.told)
+            self.driver.refuse(sound, offset)
+            if new:
+                to_16k = self.driver.format.to_16k
+                end = to_16k(self.driver.expected)
+                if self.is_refusing and not is_behind_hole:
+                    self.refused[-1] = (self.refused[-1][0], end)
+                else:
+                    self.refused.append((to_16k(self.driver.expected - new), end))
+            self.is_refusing = (self.is_refusing and not is_behind_hole) or bool(new)
+            drops = [e for e in self.driver.audit.told[told:] if isinstance(e, effects.Dropped)]
+            assert len(drops) <= 1 + is_behind_hole
+
+    @precondition(lambda self: self.is_alive)
+    @rule(shed_s=st.sampled_from([None, None, 0.0, 0.3, 1.0, 9.0]))
+    def shed(self, shed_s: float | None) -> None:
+        self.shed_s = shed_s
+        self.driver.stream.shed_to(shed_s)
+        self.driver.collect()
+        self.check_backlog()
+
+    @rule(reason=st.sampled_from(["queue_full", "queue_timeout"]))
+    def drop_waiting(self, reason: effects.DropReason) -> None:
+        stream = self.driver.stream
+        waiting = len(stream._ahead.waiting(has_begun=stream._reading.is_at_final))
+        self.driver.collect()  # what a drain has told
+        before = len(self.driver.audit.dropped)
+        has_dropped = stream.drop_waiting(reason)
+        self.driver.collect()
+        assert has_dropped is (bool(waiting) and not self.is_lossless)
+        assert len(self.driver.audit.dropped) - before == has_dropped
+
+    @rule(pace_s=st.sampled_from([None, 0.05, 0.2, 1.0]))
+    def set_pace(self, pace_s: float | None) -> None:
+        self.pace_s = pace_s
+        self.driver.stream.set_pace(pace_s)
+
+    @precondition(lambda self: self.is_open)
     @rule()
     def flush(self) -> None:
         self.driver.flush()
+        self.is_refusing = False
 
     @rule()
     def hand_out(self) -> None:
@@ -783,6 +861,12 @@ class StreamMachine(RuleBasedStateMachine):
             assert self.driver.held == 0
 
     @invariant()
+    def the_pace_is_kept(self) -> None:
+        stream = self.driver.stream
+        assert stream.want is not Want.PARTIAL or self.pace_s is not None
+        assert (stream.next_window_s > 0) is (stream.want is not None)
+
+    @invariant()
     def memory_is_bounded(self) -> None:
         """What may wait, an open utterance, one at the model, and pieces not yet let go of."""
         driver = self.driver
@@ -793,11 +877,29 @@ class StreamMachine(RuleBasedStateMachine):
         assert driver.held <= window + 2 * chunk + spoken + edges
 
     def teardown(self) -> None:
-        if not self.is_alive:
-            return
-        if not self.driver.stream.is_ready:
-            self.driver.open()
-        self.driver.finish()
+        if self.is_alive:
+            if not self.driver.stream.is_ready:
+                self.driver.open()
+            self.driver.finish()
+        self.check_refused()
+
+    def check_refused(self) -> None:
+        """All that was refused is told, and nothing else, in pieces of a second but for the last
+        of each run."""
+        told = [
+            (effect.start, effect.end)
+            for effect in self.driver.audit.told
+            if isinstance(effect, effects.Dropped) and effect.reason == "rate_limited"
+        ]
+        for start, end in self.refused:
+            at = start
+            while at < end:
+                piece = told.pop(0)
+                assert piece[0] == at
+                at = piece[1]
+                assert at == end or at - piece[0] >= SAMPLE_RATE - 1
+            assert at == end
+        assert not told
 
 
 class LiveStreamMachine(StreamMachine):

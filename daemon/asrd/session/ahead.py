@@ -80,9 +80,11 @@ class Ahead:
         waiting = self._waiting(has_begun=False)
         return next((queued for queued in waiting if queued.utterance.start == position), None)
 
-    def waiting_samples(self, *, has_begun: bool) -> int:
-        """Samples in utterances that no decode has begun; `has_begun`: the first is being read."""
-        return sum(item.utterance.end - item.utterance.start for item in self._waiting(has_begun))
+    def waiting(self, *, has_begun: bool) -> list[int]:
+        """Samples of each utterance that no decode has begun; `has_begun`: the first is being
+        read."""
+        utterances = [item.utterance for item in self._waiting(has_begun)]
+        return [utterance.end - utterance.start for utterance in utterances]
 
     def drop_oldest(self, *, has_begun: bool) -> Utterance | None:
         """Take out the first utterance that no decode has begun; None where there is none."""

@@ -6,7 +6,9 @@ from typing import Literal
 from asrd.transcript import Hypothesis
 
 CloseReason = Literal["client", "cancelled", "idle", "shutdown", "error"]
-DropReason = Literal["backlog", "provider_failed"]
+DropReason = Literal[
+    "backlog", "overload", "queue_full", "queue_timeout", "rate_limited", "provider_failed"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

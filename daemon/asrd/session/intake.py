@@ -47,7 +47,8 @@ class Intake:
     """The unconverted audio of one stream. Offsets are samples per channel at its own rate.
 
     `expected` is the offset of the next chunk, `taken` where the unconverted audio begins;
-    `waiting` samples are unconverted, `received` is all that ever came.
+    `waiting` samples are unconverted, `received` is all that ever came. The last `refused` samples
+    before `expected` came and were not kept, and no hole stands for them yet.
     """
 
     def __init__(self, pcm_format: PcmFormat, start_offset: int) -> None:
@@ -58,6 +59,7 @@ class Intake:
         self.taken = start_offset
         self.received = 0
         self.waiting = 0
+        self.refused = 0
 
     @property
     def is_empty(self) -> bool:
@@ -78,6 +80,35 @@ class Intake:
         Raises:
             ProtocolError: the chunk does not hold whole samples.
         """
+        data, hole = self._arrive(data, offset)
+        if data:
+            self._append(data)
+            self.waiting += len(data) // self._format.frame_bytes
+        return hole
+
+    def refuse(self, data: bytes, offset: int | None) -> tuple[int, int] | None:
+        """Have a chunk count on the clock and as received, and keep nothing of it.
+
+        The hole that it leaves grows with each chunk refused, and is there once `leave_refused` is
+        called: which has to be before anything else comes, a hole before the chunk included.
+
+        Returns and raises what `receive` does.
+        """
+        data, hole = self._arrive(data, offset)
+        self.refused += len(data) // self._format.frame_bytes
+        return hole
+
+    def leave_refused(self) -> tuple[int, int] | None:
+        """Leave a hole where audio was refused: the span [start, end), or None if none was."""
+        if not self.refused:
+            return None
+        start, end = self.expected - self.refused, self.expected
+        self.expected, self.refused = start, 0
+        self.skip_to(end)
+        return start, end
+
+    def _arrive(self, data: bytes, offset: int | None) -> tuple[bytes, tuple[int, int] | None]:
+        """Move the clock behind a chunk: the part of it that is new, and the hole before it."""
         frame_bytes = self._format.frame_bytes
         if len(data) % frame_bytes:
             raise ProtocolError(
@@ -91,13 +122,10 @@ class Intake:
                 self.skip_to(offset)
             else:
                 data = data[(self.expected - offset) * frame_bytes :]
-        if data:
-            self._append(data)
-            frames = len(data) // frame_bytes
-            self.expected += frames
-            self.received += frames
-            self.waiting += frames
-        return hole
+        frames = len(data) // frame_bytes
+        self.expected += frames
+        self.received += frames
+        return data, hole
 
     def _append(self, data: bytes) -> None:
         last = self._queue[-1] if self._queue else None

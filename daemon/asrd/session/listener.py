@@ -99,13 +99,15 @@ class Listener:
         """The samples between two positions."""
         return self._held.cut(start, end)
 
-    def forget_before(self, position: int) -> None:
-        """Let go of audio that nothing needs any more."""
-        self._held.forget_before(position)
+    def keep_from(self, position: int, waiting_end: int | None) -> None:
+        """Let go of the audio before `position`, which nothing needs any more.
 
-    def forget_between(self, start: int, end: int) -> None:
-        """Let go of audio between two positions, which nothing needs."""
-        self._held.forget_between(start, end)
+        Where utterances wait for a model, the last of them up to `waiting_end`, the silence behind
+        them goes as well: they may wait for long, and silence goes on.
+        """
+        self._held.forget_before(position)
+        if waiting_end is not None and not self.endpointer.is_listening:
+            self._held.forget_between(waiting_end, self.endpointer.finished_before)
 
     def clear(self) -> None:
         """The stream has ended: let go of all audio."""

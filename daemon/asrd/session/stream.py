@@ -7,54 +7,25 @@ Everything is told in the order of its audio. Nothing here knows a clock: whoeve
 the time.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
-from asrd.audio import SAMPLE_RATE, PcmFormat
-from asrd.errors import ErrorCode, ProtocolError
+from asrd.audio import SAMPLE_RATE
 from asrd.session import effects
-from asrd.session.ahead import Ahead, Queued
-from asrd.session.effects import CloseReason, Effect
-from asrd.session.endpoint import EndpointRule, SpeechBegan, Utterance
+from asrd.session.ahead import Ahead
+from asrd.session.arrivals import Arrivals
+from asrd.session.backlog import Backlog
+from asrd.session.effects import CloseReason, DropReason, Effect
+from asrd.session.endpoint import SpeechBegan, Utterance
 from asrd.session.intake import Mark, MarkKind
 from asrd.session.ledger import Ledger
 from asrd.session.listener import Heard, Listener, Unscored
 from asrd.session.reading import Reading, Want, Window
+from asrd.session.rule import StreamRule
 from asrd.session.states import StreamInput, StreamState, next_state
 from asrd.transcript import Hypothesis
 
 __all__ = ["Stream", "StreamRule", "Want", "Window"]
-
-DROPPED_AT_ONCE_S = 1.0
-"""Unscored audio dropped in one go, so that a long overload is not told chunk by chunk."""
-
-DECODE_ATTEMPTS = 2
-"""Workers that one utterance may end before it is set aside."""
-
-MAX_PIECES = 16384
-"""Unscored pieces of audio, and marks between them: what splinters cost beside their samples."""
-
-MAX_FLUSHES_DUE = 1000
-"""Flushes that wait for their answers; one more is refused."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamRule:
-    """What was asked for when the stream was opened, as far as its audio goes.
-
-    `window_s` is, on a lossless stream, the credit ahead of the commit; on a live one, the audio
-    held before the oldest is dropped. `partial_interval_s` is None where no partials are wanted.
-    """
-
-    pcm_format: PcmFormat
-    endpoint_rule: EndpointRule
-    is_lossless: bool
-    window_s: float
-    partial_interval_s: float | None
-    start_offset: int = 0
-    start_id: int = 0
 
 
 class Stream:
@@ -75,16 +46,16 @@ class Stream:
             rule.pcm_format,
             start_offset=rule.start_offset,
             start_id=rule.start_id,
-            window=self._own(rule.window_s) if rule.is_lossless else None,
+            window=round(rule.window_s * rule.pcm_format.sample_rate) if rule.is_lossless else None,
         )
-        interval_s = rule.partial_interval_s
-        self._reading = Reading(
-            self._listener, self._ahead, None if interval_s is None else interval_s * SAMPLE_RATE
-        )
-        self._flushes_due = 0
-        self._partial_deaths = 0  # workers that the open utterance has ended
+        self._reading = Reading(self._listener, self._ahead, None)
+        self.set_pace(rule.partial_interval_s)
+        self._backlog = Backlog(rule, self._intake, self._ahead, self._reading, self._ledger)
         self._close_reason: CloseReason = "client"
         self._effects: list[Effect] = []
+        self._arrivals = Arrivals(
+            number, rule.pcm_format, self._intake, self._ledger, self._effects
+        )
 
     # ── what comes in ─────────────────────────────────────────────────────────────────────────
 
@@ -96,16 +67,20 @@ class Stream:
     def receive(self, data: bytes, offset: int | None) -> None:
         """Take audio in. Raises ProtocolError for a bad chunk or a stream that takes none."""
         self._enter(StreamInput.AUDIO)
-        try:
-            hole = self._intake.receive(data, offset)
-        except ProtocolError as error:
-            error.stream = self.number
-            raise
-        if hole is not None:
-            start, end = (self._format.to_16k(edge) for edge in hole)
-            self._tell(effects.Gap(stream=self.number, start=start, end=end))
-        if not self._rule.is_lossless:
-            self._drop_what_is_too_much()
+        self._arrivals.receive(data, offset)
+        self._drop_what_is_too_much()
+
+    def refuse(self, data: bytes, offset: int | None, reason: DropReason) -> None:
+        """Let audio that came too fast pass: it counts on the clock and as received, and is told
+        as dropped, and the utterance that is open ends where it began, as at a gap.
+
+        Chunks refused in a row are told together: once they make up a second, and when anything
+        else comes, be it a chunk that is taken, a flush, or the end.
+
+        Raises what `receive` does.
+        """
+        self._enter(StreamInput.AUDIO)
+        self._arrivals.refuse(data, offset, reason)
 
     def flush(self) -> None:
         """Finish all audio received so far; told by `Flushed`.
@@ -114,20 +89,12 @@ class Stream:
             ProtocolError: the stream takes no flush any more, or too many wait for their answers.
         """
         self._enter(StreamInput.FLUSH)
-        if self._flushes_due >= MAX_FLUSHES_DUE:
-            raise ProtocolError(
-                ErrorCode.BUSY,
-                f"{MAX_FLUSHES_DUE} flushes of stream {self.number} wait for their answers",
-                stream=self.number,
-                retry_after_ms=1000,
-            )
-        self._flushes_due += 1
-        self._intake.mark(MarkKind.FLUSH)
+        self._arrivals.flush()
 
     def close(self) -> None:
         """Finish all audio, then end; told by `StreamClosed`."""
         self._enter(StreamInput.CLOSE)
-        self._intake.mark(MarkKind.CLOSE)
+        self._arrivals.close()
 
     def drain(self) -> None:
         """Close because the daemon ends."""
@@ -135,12 +102,44 @@ class Stream:
         self._enter(StreamInput.DRAIN)
         if was_open:
             self._close_reason = "shutdown"
-            self._intake.mark(MarkKind.CLOSE)
+            self._arrivals.close()
 
     def cancel(self, reason: CloseReason = "cancelled") -> None:
         """End at once; what is not finished is dropped."""
         self._enter(StreamInput.CANCEL)
+        self._arrivals.tell_refused()
         self._end(reason)
+
+    # ── load ──────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def has_partials(self) -> bool:
+        """Whether partials were asked for, however many there are at present."""
+        return self._rule.partial_interval_s is not None
+
+    def set_pace(self, interval_s: float | None) -> None:
+        """How much new audio, above 0, the open utterance must hold from now on to be read again;
+        None: it is not read before it is finished. A stream without partials stays without."""
+        has_any = self.has_partials and interval_s is not None
+        self._reading.partial_interval_s = interval_s if has_any else None
+
+    def shed_to(self, backlog_s: float | None) -> None:
+        """Let a live stream have only so much audio waiting from now on; None: its `window_s`.
+
+        What is more is dropped at once, and whenever audio comes, the oldest first, for "overload".
+        One utterance may wait, be it longer than that. Nothing happens on a lossless stream.
+        """
+        self._backlog.shed_to_s = backlog_s
+        self._drop_what_is_too_much()
+
+    def drop_waiting(self, reason: DropReason) -> bool:
+        """Drop the oldest utterance that no decode has begun. Returns whether there was one; a
+        lossless stream drops none."""
+        dropped = self._backlog.drop_waiting(reason)
+        if dropped is not None:
+            self._tell(dropped)
+            self._settle()
+        return dropped is not None
 
     # ── voice activity ────────────────────────────────────────────────────────────────────────
 
@@ -150,7 +149,7 @@ class Stream:
 
         So must one whose audio comes in so many splinters that they cost more than its samples.
         """
-        has_splinters = self._rule.is_lossless and self._intake.pieces > MAX_PIECES
+        has_splinters = self._rule.is_lossless and self._backlog.has_splinters
         return has_splinters or self._ledger.is_overdrawn(self._intake.expected)
 
     @property
@@ -178,6 +177,11 @@ class Stream:
         """What this stream would have decoded now; None while a decode runs."""
         return None if self.state is StreamState.CLOSED else self._reading.want
 
+    @property
+    def next_window_s(self) -> float:
+        """Audio in the window that `begin_decode` would give now; 0.0 where it would give none."""
+        return 0.0 if self.want is None else self._reading.next_samples / SAMPLE_RATE
+
     def begin_decode(self) -> Window | None:
         """The window to decode now: the oldest final, or all of the open utterance."""
         return None if self.state is StreamState.CLOSED else self._reading.begin()
@@ -198,25 +202,18 @@ class Stream:
         self._settle()
 
     def retry_decode(self, reason: str, *, is_suspect: bool = True) -> None:
-        """The worker died under the decode: it is tried again, or set aside if it was the second.
+        """Nothing came of the decode: what the stream then holds is to be read anew.
 
-        A partial is not tried again while its utterance lasts. Audio is no suspect when the worker
-        was ended on purpose.
+        Where the worker died under it, its audio is suspect: it is read by no partial again, and
+        set aside once it has ended a second worker. It is no suspect where the decode was stopped
+        on purpose, or windows of other streams were read together with it.
         """
         window = self._end_reading()
-        if window is None or not is_suspect:
+        if window is None:
             return
-        if window.want is Want.PARTIAL:
-            self._reading.give_up_partials(window, self._rule.endpoint_rule.longest)
-            queued_meanwhile = self._ahead.beginning_at(window.start)
-            if queued_meanwhile is not None:
-                queued_meanwhile.attempts += 1
-            elif self._speech.open_start == window.start:
-                self._partial_deaths += 1
-            return
-        queued = self._ahead.first
-        queued.attempts += 1
-        if queued.attempts >= DECODE_ATTEMPTS:
+        if not is_suspect:
+            self._reading.put_back(window)
+        elif self._reading.blame(window):
             self._set_aside(reason)
 
     def fail_decode(self, reason: str) -> None:
@@ -229,7 +226,8 @@ class Stream:
 
     def take_effects(self) -> list[Effect]:
         """What is to be told, in order; each is given once."""
-        given, self._effects = self._effects, []
+        given = self._effects.copy()
+        self._effects.clear()
         return given
 
     @property
@@ -241,6 +239,11 @@ class Stream:
     def credit(self) -> int | None:
         """The own offset before which audio may be sent, as told last; None on a live stream."""
         return self._ledger.credit
+
+    @property
+    def heard_s(self) -> float:
+        """Audio in all utterances that were finished so far, whatever became of them."""
+        return self._reading.heard_samples / SAMPLE_RATE
 
     @property
     def has_received(self) -> bool:
@@ -255,9 +258,6 @@ class Stream:
     def _tell(self, effect: Effect) -> None:
         self._effects.append(effect)
 
-    def _own(self, seconds: float) -> int:
-        return round(seconds * self._format.sample_rate)
-
     def _hear(self, heard: list[Heard], now_s: float) -> None:
         for event in heard:
             match event:
@@ -267,10 +267,7 @@ class Stream:
                     if not event.is_split:
                         end = event.speech_end
                         self._tell(effects.SpeechEnded(stream=self.number, position=end))
-                    attempts, self._partial_deaths = self._partial_deaths, 0
-                    queued = Queued(utterance=event, queued_at_s=now_s, attempts=attempts)
-                    self._ahead.put(queued)
-                    self._reading.heard(event)
+                    self._reading.heard(event, now_s)
                 case Mark():
                     if event.kind is not MarkKind.HOLE:
                         self._ahead.put(event)
@@ -289,7 +286,7 @@ class Stream:
                 self._enter(StreamInput.FINISH)
                 self._end(self._close_reason)
                 return
-            self._flushes_due -= 1
+            self._arrivals.flushed()
             self._tell(self._ledger.flushed(mark.offset))
         self._move_commit()
         self._effects += self._ledger.due()
@@ -303,11 +300,7 @@ class Stream:
         else:
             position = head.utterance.start if head else self._speech.finished_before
             self._ledger.move_to(self._format.to_own(position))
-        self._listener.forget_before(position)
-        last_end = self._ahead.last_end
-        if last_end is not None and not self._speech.is_listening:
-            # Silence behind what waits for a model: that may take long, and silence goes on.
-            self._listener.forget_between(last_end, self._speech.finished_before)
+        self._listener.keep_from(position, self._ahead.last_end)
 
     def _tell_partial(self, window: Window, hypothesis: Hypothesis) -> None:
         speech_start = self._speech.speech_start
@@ -322,27 +315,9 @@ class Stream:
         self._settle()
 
     def _drop_what_is_too_much(self) -> None:
-        """The oldest goes first: utterances that no decode has begun, then unscored audio."""
-        while self._backlog > self._rule.window_s * SAMPLE_RATE:
-            utterance = self._ahead.drop_oldest(has_begun=self._reading.is_at_final)
-            if utterance is None:
-                self._drop_unscored()
-            else:
-                self._tell(self._ledger.dropped(utterance.start, utterance.end, "backlog"))
-                self._settle()
-        while self._intake.pieces > MAX_PIECES and self._intake.waiting:
-            self._drop_unscored()
-
-    def _drop_unscored(self) -> None:
-        dropped = self._intake.drop_oldest(self._own(DROPPED_AT_ONCE_S))
-        start, end = (self._format.to_16k(edge) for edge in dropped)
-        self._tell(self._ledger.dropped(start, end, "backlog"))
-
-    @property
-    def _backlog(self) -> int:
-        """16 kHz samples that wait: unscored, or in utterances that no decode has begun."""
-        unscored = self._format.to_16k(self._intake.waiting)
-        return unscored + self._ahead.waiting_samples(has_begun=self._reading.is_at_final)
+        for dropped in self._backlog.drop_too_much():
+            self._tell(dropped)
+            self._settle()
 
     def _end(self, reason: CloseReason) -> None:
         self._tell(self._ledger.closed(reason, self._intake.received))
