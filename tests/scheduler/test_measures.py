@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrd.scheduler.measures import KEPT_VALUES, Latencies, Tally
+from asrd.scheduler.measures import KEPT_VALUES, Latencies, Outcome, Tally
 
 
 def latencies(*seconds: float) -> Latencies:
@@ -50,14 +50,26 @@ def test_only_the_latest_values_count() -> None:
     assert kept.percentiles_ms() == {"p50": 1.0, "p95": 1.0, "p99": 1.0}
 
 
-def test_a_tally_begins_at_nothing() -> None:
-    assert Tally() == Tally(
-        waiting=0,
-        decoding=0,
-        finals=0,
-        partials=0,
-        failed=0,
-        audio_s=0.0,
-        decode_s=0.0,
-        dropped_s=0.0,
-    )
+def test_a_tally_has_no_real_time_factor_before_the_first_decode() -> None:
+    assert Tally().real_time_factor is None
+    assert Tally(audio_s=4.0, decode_s=1.0).real_time_factor == 0.25
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_partial", "is_aborted", "counted"),
+    [
+        (Outcome.READ, False, False, {"finals": 1}),
+        (Outcome.READ, True, True, {"partials": 1}),
+        (Outcome.FAILED, False, False, {"failed": 1}),
+        (Outcome.PUT_BACK, False, True, {"aborted": 1}),
+        (Outcome.PUT_BACK, False, False, {"failed": 1}),
+        (Outcome.NOTHING, False, True, {}),
+    ],
+)
+def test_what_became_of_a_job_is_counted_once(
+    outcome: Outcome, is_partial: bool, is_aborted: bool, counted: dict[str, int]
+) -> None:
+    tally = Tally()
+    tally.count(outcome, is_partial=is_partial, is_aborted=is_aborted)
+    kinds = ("finals", "partials", "failed", "aborted")
+    assert {kind: getattr(tally, kind) for kind in kinds if getattr(tally, kind)} == counted

@@ -1,4 +1,4 @@
-"""The counted lock: who may decode, how many at a time, and what is counted."""
+"""Who gets a slot, with whom, what full queues answer, and what is counted."""
 
 from collections import Counter
 
@@ -12,298 +12,579 @@ from hypothesis.stateful import (
     rule,
 )
 
-from asrd.scheduler.measures import Tally
-from asrd.scheduler.queue import Ticket
-from asrd.scheduler.scheduler import MAX_SOURCES, OTHER_SOURCES, Scheduler, Turn
+from asrd.abilities import Abilities
+from asrd.config import Batches, Scheduling
+from asrd.scheduler.batching import Batch
+from asrd.scheduler.measures import Outcome
+from asrd.scheduler.queue import Job
+from asrd.scheduler.scheduler import Scheduler
+from asrd.scheduler.slots import Placement
 from support.clock import VirtualClock
 from support.profiles import examples
 
-MODELS = {"a1": "a", "a2": "a", "b1": "b", "c1": "c"}
+PROVIDERS = {"a1": "a", "a2": "a", "b1": "b", "cloud": "remote"}
 """Models and their providers."""
 
-SOURCES = {1: "mic", 2: "system", 3: "file", 4: "pipe"}
-"""Sources by their priority."""
+READ, FAILED, PUT_BACK, NOTHING = Outcome
 
 
-def ticket(
+def job(
     stream: int,
     *,
     priority: int = 1,
     is_partial: bool = False,
     model: str = "a1",
     source: str = "mic",
-) -> Ticket:
-    return Ticket(
+    is_live: bool = True,
+    batch_key: object = None,
+    session: object = None,
+) -> Job:
+    return Job(
         stream=stream,
+        session=stream if session is None else session,
         priority=priority,
         is_partial=is_partial,
         model=model,
-        provider=MODELS[model],
+        batch_key=batch_key,
+        provider=PROVIDERS[model],
         source=source,
+        is_live=is_live,
     )
 
 
-class Room:
+def placement(provider: str) -> Placement:
+    return Placement(group=None if provider == "remote" else "local")
+
+
+class Desk:
     """A scheduler whose models are all ready, and its clock."""
 
-    def __init__(self, *, slots: int = 1, per_provider: int = 1) -> None:
+    def __init__(self, abilities: Abilities | None = None, **rule: object) -> None:
         self.clock = VirtualClock()
-        self.scheduler = Scheduler(self.clock, slots=slots, decodes_per_provider=per_provider)
-        for model in MODELS:
-            self.scheduler.set_ready(model, is_ready=True)
+        chosen: dict[str, object] = {"background_share": 0.0, **rule}
+        self.scheduler = Scheduler(self.clock, Scheduling(**chosen), placement)  # type: ignore[arg-type]
+        for model in PROVIDERS:
+            self.scheduler.set_model(model, abilities or Abilities(decodes_at_once=100))
 
-    def want(self, *streams: int, model: str = "a1") -> None:
-        for stream in streams:
-            self.scheduler.want(ticket(stream, model=model))
+    def want(self, *jobs: Job) -> list[object]:
+        return [self.scheduler.want(each) for each in jobs]
 
-    def turn(self) -> Turn:
-        turn = self.scheduler.next_turn()
-        assert turn is not None
-        return turn
+    def batch(self) -> Batch:
+        batch = self.scheduler.next_batch()
+        assert batch is not None
+        return batch
 
+    def streams(self) -> list[object]:
+        return [each.stream for each in self.batch().jobs]
 
-def test_one_decode_at_a_time_by_its_slots() -> None:
-    room = Room(slots=1, per_provider=5)
-    room.want(1, 2)
-    turn = room.turn()
-    assert room.scheduler.next_turn() is None
-    room.scheduler.finish(turn, audio_s=1.0)
-    assert room.turn().ticket.stream == 2
-
-
-def test_a_provider_has_a_limit_of_its_own_below_the_slots() -> None:
-    room = Room(slots=5, per_provider=1)
-    room.want(1, model="a1")
-    room.want(2, model="a2")  # another model of the same provider
-    room.want(3, model="b1")
-    assert [room.turn().ticket.stream, room.turn().ticket.stream] == [1, 3]
-    assert room.scheduler.next_turn() is None
+    def finish(self, batch: Batch, outcome: Outcome = READ, took_s: float = 0.0) -> None:
+        self.clock.advance(took_s)
+        count = len(batch.jobs)
+        self.scheduler.finish(batch, [outcome] * count, [2.0] * count)
 
 
-def test_a_model_that_is_not_ready_makes_nobody_else_wait() -> None:
-    room = Room()
-    room.scheduler.set_ready("a1", is_ready=False)
-    room.want(1, model="a1")
-    room.want(2, model="b1")
-    first = room.turn()
-    assert first.ticket.stream == 2
-    room.want(3, model="b1")
-    room.scheduler.set_ready("a1", is_ready=True)
-    room.scheduler.finish(first, audio_s=1.0)
-    assert room.turn().ticket.stream == 1  # it kept its place
+def settled(desk: Desk) -> tuple[int, int]:
+    """Finals read, and anything that still waits or decodes."""
+    total = desk.scheduler.accounts.total
+    return total.finals, total.waiting + total.decoding
 
 
-def test_a_model_of_which_nothing_was_said_is_not_ready() -> None:
-    scheduler = Scheduler(VirtualClock(), slots=1, decodes_per_provider=1)
-    scheduler.want(ticket(1))
-    assert scheduler.next_turn() is None
-    assert scheduler.waiting == 1
+def test_one_decode_at_a_time_by_default() -> None:
+    desk = Desk()
+    desk.want(job(1), job(2))
+    batch = desk.batch()
+    assert desk.scheduler.next_batch() is None
+    desk.finish(batch)
+    assert desk.streams() == [2]
+
+
+def test_a_model_that_takes_no_work_makes_nobody_else_wait() -> None:
+    desk = Desk()
+    desk.scheduler.set_model("a1", None)
+    desk.want(job(1), job(2, model="b1", priority=9))
+    first = desk.batch()
+    assert [each.stream for each in first.jobs] == [2]
+    desk.want(job(3, model="b1"))
+    desk.scheduler.set_model("a1", Abilities())
+    desk.finish(first)
+    assert desk.streams() == [1]  # it kept its place
+
+
+def test_remote_decodes_hold_no_slot() -> None:
+    desk = Desk()
+    desk.want(job(1), job(2, model="cloud"), job(3, model="cloud"))
+    assert [desk.streams() for _ in range(3)] == [[1], [2], [3]]
+    assert desk.scheduler.slots.running == 3
+    assert desk.scheduler.slots.running_in("local") == 1
 
 
 def test_waiting_counts_from_the_first_wish() -> None:
     """A partial that becomes a final has waited since it came."""
-    room = Room()
-    room.scheduler.want(ticket(1, is_partial=True))
-    room.clock.advance(2.0)
-    room.scheduler.want(ticket(1))
-    room.clock.advance(1.0)
-    turn = room.turn()
-    assert (turn.waited_s, turn.started_s) == (3.0, room.clock.now_s())
-    assert not turn.ticket.is_partial
+    desk = Desk()
+    desk.want(job(1, is_partial=True))
+    desk.clock.advance(2.0)
+    desk.want(job(1))
+    desk.clock.advance(1.0)
+    batch = desk.batch()
+    assert batch.waits_s == (3.0,)
+    assert not batch.jobs[0].is_partial
+    assert desk.scheduler.accounts.of_source("mic").coalesced == 1
 
 
 def test_a_finished_decode_is_measured() -> None:
-    room = Room()
-    room.want(1)
-    room.clock.advance(0.5)
-    turn = room.turn()
-    room.clock.advance(0.25)
-    assert room.scheduler.finish(turn, audio_s=4.0) == 0.25
-    assert room.scheduler.queue_wait.percentiles_ms()["p50"] == 500.0
-    assert room.scheduler.decode_time.percentiles_ms()["p50"] == 250.0
-    expected = Tally(finals=1, audio_s=4.0, decode_s=0.25)
-    assert room.scheduler.by_source["mic"] == expected
-    assert room.scheduler.by_provider["a"] == expected
+    desk = Desk()
+    desk.want(job(1))
+    desk.clock.advance(0.5)
+    desk.finish(desk.batch(), took_s=0.25)
+    for tally in desk.scheduler.accounts.of(job(1)):
+        assert (tally.finals, tally.audio_s, tally.decode_s) == (1, 2.0, 0.25)
+        assert tally.queue_wait.percentiles_ms()["p50"] == 500.0
+        assert tally.decode_time.percentiles_ms()["p50"] == 250.0
+        assert tally.real_time_factor == 0.125
+    assert desk.scheduler.real_time_factor("a1") == pytest.approx(0.125)
 
 
-def test_a_failed_decode_is_counted_as_failed_and_not_measured() -> None:
-    room = Room()
-    room.want(1)
-    room.scheduler.finish(room.turn(), audio_s=4.0, has_failed=True)
-    assert room.scheduler.by_source["mic"] == Tally(failed=1)
-    assert room.scheduler.decode_time.percentiles_ms() == {}
+def test_a_failed_decode_is_counted_as_failed_and_teaches_no_cost() -> None:
+    desk = Desk()
+    desk.want(job(1))
+    desk.finish(desk.batch(), FAILED, took_s=9.0)
+    tally = desk.scheduler.accounts.of_source("mic")
+    assert (tally.failed, tally.finals, tally.audio_s) == (1, 0, 0.0)
+    assert tally.decode_time.percentiles_ms() == {}
+    assert desk.scheduler.real_time_factor("a1") is None
 
 
-def test_a_turn_that_was_not_needed_gives_the_lock_back() -> None:
-    room = Room()
-    room.want(1, 2)
-    room.scheduler.abandon(room.turn())
-    assert room.scheduler.running == 0
-    assert room.scheduler.by_source["mic"] == Tally(waiting=1)
-    assert room.turn().ticket.stream == 2
+def test_a_turn_that_was_not_needed_gives_the_slot_back() -> None:
+    desk = Desk()
+    desk.want(job(1), job(2))
+    desk.finish(desk.batch(), NOTHING)
+    assert desk.scheduler.slots.running == 0
+    assert desk.streams() == [2]
 
 
 def test_who_wants_nothing_any_more_leaves_the_queue() -> None:
-    room = Room()
-    room.want(1)
-    room.scheduler.withdraw(1)
-    room.scheduler.withdraw(1)
-    room.scheduler.withdraw("nobody")
-    assert room.scheduler.next_turn() is None
-    assert room.scheduler.by_source["mic"] == Tally()
+    desk = Desk()
+    desk.want(job(1))
+    desk.scheduler.withdraw(1)
+    desk.scheduler.withdraw(1)
+    desk.scheduler.withdraw("nobody")
+    assert desk.scheduler.next_batch() is None
+    assert settled(desk) == (0, 0)
 
 
-def test_a_wish_that_changes_its_source_is_counted_where_it_stands() -> None:
-    room = Room()
-    room.scheduler.want(ticket(1, source="mic", model="a1"))
-    room.scheduler.want(ticket(1, source="file", model="b1"))
-    assert room.scheduler.by_source["mic"] == Tally()
-    assert room.scheduler.by_source["file"] == Tally(waiting=1)
-    assert room.scheduler.by_provider["a"] == Tally()
-    room.scheduler.abandon(room.turn())
-    assert room.scheduler.by_provider["b"] == Tally()
+# ── batches ───────────────────────────────────────────────────────────────────────────────────
+
+BATCHING = Abilities(max_batch=8)
+
+
+def taught(desk: Desk, seconds_per_window: float, *counts: int, priority: int = 1) -> None:
+    """Calls of so many windows were seen, each window at the same cost."""
+    for count in counts:
+        head = job(1, priority=priority)
+        desk.scheduler.costs.note(head.lane, count, 2.0 * count, seconds_per_window * count)
+
+
+def test_what_waits_for_one_model_is_read_in_one_call_in_the_order_of_the_queue() -> None:
+    desk = Desk(BATCHING)
+    taught(desk, 0.01, 1, 2, 4, 8)
+    desk.want(job(1), job(2, model="b1"), job(3, batch_key="other"), job(4), job(5))
+    assert desk.streams() == [1, 4, 5]
+
+
+def test_a_batch_grows_no_further_than_the_model_the_rule_and_the_time_allow() -> None:
+    for abilities, batches, cost_s, size in (
+        (BATCHING, Batches(), 0.01, 8),
+        (BATCHING, Batches(max_batch=3), 0.01, 3),
+        (BATCHING, Batches(max_s=0.45), 0.1, 4),
+        (Abilities(), Batches(), 0.01, 1),
+    ):
+        desk = Desk(abilities, batches=batches)
+        taught(desk, cost_s, 1, 2, 4, 8)
+        desk.want(*(job(stream) for stream in range(20)))
+        assert len(desk.streams()) == size
+
+
+def test_an_urgent_job_is_hardly_slowed_by_less_urgent_ones() -> None:
+    desk = Desk(BATCHING)
+    desk.scheduler.costs.note(job(1).lane, 1, 2.0, 0.10)
+    desk.scheduler.costs.note(job(1).lane, 2, 4.0, 0.14)
+    desk.scheduler.costs.note(job(1).lane, 3, 6.0, 0.18)
+    desk.want(job(1), *(job(stream, priority=5) for stream in range(2, 9)))
+    assert desk.streams() == [1, 2]
+
+
+def test_nobody_waits_for_a_batch_to_fill() -> None:
+    desk = Desk(BATCHING)
+    desk.want(job(1))
+    assert desk.streams() == [1]
+
+
+def test_windows_read_together_share_the_time_and_are_counted_by_size() -> None:
+    desk = Desk(BATCHING)
+    desk.want(job(1), job(2, source="file"))
+    batch = desk.batch()
+    assert len(batch.jobs) == 2
+    desk.finish(batch, took_s=0.5)
+    accounts = desk.scheduler.accounts
+    assert accounts.of_source("mic").decode_s == accounts.of_source("file").decode_s == 0.25
+    assert accounts.total.batches == accounts.by_provider["a"].batches == {2: 1}
+    assert accounts.total.decode_time.percentiles_ms()["p50"] == 500.0
+
+
+def test_the_engines_own_account_of_a_call_is_what_is_learned() -> None:
+    desk = Desk()
+    desk.want(job(1))
+    batch = desk.batch()
+    desk.clock.advance(9.0)  # most of it on the way
+    desk.scheduler.finish(batch, [READ], [2.0], 0.5)
+    assert desk.scheduler.real_time_factor("a1") == pytest.approx(0.25)
+
+
+# ── preemption ────────────────────────────────────────────────────────────────────────────────
+
+ABORTABLE = Abilities(can_abort=True)
+
+
+def running_background(desk: Desk, *, priority: int = 6) -> Batch:
+    desk.want(job(1, priority=priority, source="file", is_live=False))
+    return desk.batch()
+
+
+def test_an_urgent_final_ends_a_decode_of_low_priority() -> None:
+    desk = Desk(ABORTABLE)
+    running = running_background(desk)
+    desk.want(job(2))
+    assert desk.scheduler.preempt(2) is running
+    assert desk.scheduler.preempt(2) is None  # it is ending already
+    desk.want(job(1, priority=6, source="file", is_live=False))
+    desk.finish(running, PUT_BACK)
+    assert desk.scheduler.accounts.of_source("file").aborted == 1
+    assert desk.streams() == [2]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "running", "abilities", "rule"),
+    [
+        (job(2, priority=3), 6, ABORTABLE, {}),
+        (job(2, is_partial=True), 6, ABORTABLE, {}),
+        (job(2), 5, ABORTABLE, {}),
+        (job(2), 6, Abilities(), {}),
+        (job(2), 6, ABORTABLE, {"preemption": False}),
+        (job(2, model="cloud"), 6, ABORTABLE, {}),
+        (job(2), 6, Abilities(can_abort=True, decodes_at_once=2), {"slots": 2}),
+    ],
+    ids=["not urgent", "partial", "not low", "no abort", "off", "remote", "slot free"],
+)
+def test_nothing_is_ended_without_need(
+    wanted: Job, running: int, abilities: Abilities, rule: dict[str, object]
+) -> None:
+    desk = Desk(abilities, **rule)
+    running_background(desk, priority=running)
+    desk.want(wanted)
+    assert desk.scheduler.preempt(2) is None
+
+
+def test_what_was_aborted_is_not_aborted_twice_in_a_row() -> None:
+    desk = Desk(ABORTABLE)
+    background = job(1, priority=6, source="file", is_live=False)
+    for round_ in range(4):
+        desk.want(background)
+        running = desk.batch()
+        desk.want(job(2))
+        is_ended = desk.scheduler.preempt(2) is running
+        assert is_ended == (round_ % 2 == 0)
+        desk.finish(running, PUT_BACK if is_ended else READ)
+        desk.finish(desk.batch())
+
+
+def test_an_abort_that_comes_too_late_loses_nothing() -> None:
+    desk = Desk(ABORTABLE)
+    running = running_background(desk)
+    desk.want(job(2))
+    assert desk.scheduler.preempt(2) is running
+    desk.finish(running, READ)
+    tally = desk.scheduler.accounts.of_source("file")
+    assert (tally.finals, tally.aborted) == (1, 0)
+
+
+def test_a_turn_that_was_saved_up_for_is_not_ended() -> None:
+    desk = Desk(ABORTABLE, background_share=0.5)
+    desk.want(job(1, priority=9), job(2))
+    desk.finish(desk.batch(), took_s=1.0)
+    desk.want(job(3))
+    running = desk.batch()
+    assert [each.stream for each in running.jobs] == [1]
+    assert running.pick.is_background
+    assert desk.scheduler.preempt(3) is None
+
+
+def test_a_stream_that_has_ended_leaves_nothing_behind() -> None:
+    desk = Desk(ABORTABLE)
+    running = running_background(desk)
+    desk.want(job(2))
+    desk.scheduler.preempt(2)
+    desk.finish(running, PUT_BACK)
+    desk.scheduler.forget(1)
+    desk.scheduler.forget(2)
+    assert not desk.scheduler._preemption._was_aborted
+    assert desk.scheduler.waiting == 0
+
+
+# ── full queues ───────────────────────────────────────────────────────────────────────────────
+
+
+def full_desk(*jobs: Job) -> Desk:
+    desk = Desk(max_waiting={"mic": 2, "file": 2})
+    assert desk.want(*jobs) == [None] * len(jobs)
+    return desk
+
+
+def test_a_partial_that_finds_the_queue_full_is_left_out() -> None:
+    desk = full_desk(job(1), job(2))
+    assert desk.want(job(3, is_partial=True)) == [None]
+    assert desk.scheduler.waiting == 2
+    assert desk.scheduler.accounts.of_source("mic").left_out == 1
+
+
+def test_a_live_final_takes_the_place_of_a_partial() -> None:
+    desk = full_desk(job(1), job(2, is_partial=True))
+    assert desk.want(job(3)) == [None]
+    assert desk.scheduler.accounts.of_source("mic").left_out == 1
+    desk.finish(desk.batch())
+    assert desk.streams() == [3]
+
+
+def test_a_live_final_among_finals_displaces_the_oldest_audio() -> None:
+    desk = full_desk(job(1), job(2))
+    assert desk.want(job(3)) == [1]
+    desk.scheduler.withdraw(1)  # it has dropped what it held
+    assert desk.scheduler.accounts.of_source("mic").waiting == 2
+    desk.finish(desk.batch())
+    assert desk.streams() == [3]
+
+
+def test_a_live_final_waits_outside_while_the_displaced_stream_holds_more() -> None:
+    desk = full_desk(job(1), job(2))
+    assert desk.want(job(3), job(3)) == [1, None]  # asking again displaces nobody else
+    assert desk.scheduler.accounts.of_source("mic").waiting == 3
+    for stream in (1, 2, 3):
+        batch = desk.batch()
+        assert [each.stream for each in batch.jobs] == [stream]
+        desk.finish(batch)
+    assert settled(desk) == (3, 0)
+
+
+def test_lossless_streams_wait_outside_and_are_let_in_in_order() -> None:
+    files = [job(stream, source="file", is_live=False) for stream in range(6)]
+    desk = Desk(max_waiting={"file": 2})
+    assert desk.want(*files) == [None] * 6
+    desk.scheduler.withdraw(3)
+    desk.clock.advance(5.0)
+    for stream in (0, 1, 2, 4, 5):
+        batch = desk.batch()
+        assert [each.stream for each in batch.jobs] == [stream]
+        assert batch.waits_s == (5.0,)
+        desk.finish(batch)
+    assert settled(desk) == (5, 0)
+
+
+def test_a_full_source_is_nothing_to_another() -> None:
+    desk = full_desk(job(1), job(2))
+    assert desk.want(job(3, source="system"), job(4, source="whatever")) == [None, None]
+    assert desk.scheduler.waiting == 4
 
 
 def test_names_of_sources_are_bounded_and_the_rest_is_counted_together() -> None:
-    """They come from clients; a stream stays in the tally in which it began."""
-    room = Room(slots=1000, per_provider=1000)
-    for stream in range(1000):
-        room.scheduler.want(ticket(stream, source=f"source {stream}"))
-    turns = [room.turn() for _ in range(1000)]
-    for turn in turns:
-        room.scheduler.finish(turn, audio_s=1.0)
-    tallies = room.scheduler.by_source
-    assert len(tallies) == MAX_SOURCES + 1
+    desk = Desk(slots=1000, max_waiting_others=1000)
+    desk.scheduler.set_model("a1", Abilities(decodes_at_once=1000))
+    desk.want(*(job(stream, source=f"source {stream}") for stream in range(1000)))
+    for batch in [desk.batch() for _ in range(1000)]:
+        desk.finish(batch)
+    tallies = desk.scheduler.accounts.by_source
+    assert len(tallies) == 33
     assert tallies["source 0"].finals == 1
-    assert tallies[OTHER_SOURCES].finals == 1000 - MAX_SOURCES
+    assert tallies["(others)"].finals == 1000 - 32
     assert all(tally.waiting == tally.decoding == 0 for tally in tallies.values())
 
 
-@pytest.mark.parametrize(("slots", "per_provider"), [(1, 1), (4, 2)])
-def test_the_limits_can_be_read(slots: int, per_provider: int) -> None:
-    scheduler = Scheduler(VirtualClock(), slots=slots, decodes_per_provider=per_provider)
-    assert (scheduler.slots, scheduler.decodes_per_provider) == (slots, per_provider)
+# ── time ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_live_finals_that_wait_for_too_long_are_told_of_once() -> None:
+    desk = Desk(queue_timeout_s=10.0)
+    waiting = [job(1), job(2, is_partial=True), job(3, is_live=False)]
+    desk.want(*waiting)
+    desk.clock.advance(9.9)
+    assert desk.scheduler.timed_out() == []
+    desk.clock.advance(0.2)
+    assert desk.scheduler.timed_out() == [waiting[0]]
+    assert desk.scheduler.timed_out() == []
+
+
+def test_without_a_limit_nobody_waits_for_too_long() -> None:
+    desk = Desk(queue_timeout_s=None)
+    desk.want(job(1))
+    desk.clock.advance(1e6)
+    assert desk.scheduler.timed_out() == []
+
+
+def test_the_oldest_live_final_is_the_age_of_the_queue() -> None:
+    desk = Desk()
+    desk.want(job(1, is_live=False), job(2, is_partial=True))
+    desk.clock.advance(5.0)
+    assert desk.scheduler.oldest_live_final_s("local") == 0.0
+    desk.want(job(3), job(4, model="cloud"))
+    desk.clock.advance(2.0)
+    assert desk.scheduler.oldest_live_final_s("local") == 2.0
+    assert desk.scheduler.oldest_live_final_s("gpu") == 0.0
+    desk.scheduler.set_model("a1", None)  # it waits for its model, not for its turn
+    assert desk.scheduler.oldest_live_final_s("local") == 0.0
+
+
+def test_what_partials_of_live_streams_took_is_told_once() -> None:
+    desk = Desk()
+    desk.want(job(1, is_partial=True), job(2, is_partial=True, is_live=False), job(3))
+    for _ in range(3):
+        desk.finish(desk.batch(), took_s=0.5)
+    assert desk.scheduler.take_partial_s("local") == 0.5
+    assert desk.scheduler.take_partial_s("local") == 0.0
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    """Whatever is asked and told, against lists that do the same slowly."""
+    """Whatever is asked and told: limits are kept, nobody is lost, and what is counted adds up."""
 
-    @initialize(slots=st.integers(1, 4), per_provider=st.integers(1, 3))
-    def begin(self, slots: int, per_provider: int) -> None:
-        self.clock = VirtualClock()
-        self.scheduler = Scheduler(self.clock, slots=slots, decodes_per_provider=per_provider)
-        self.slots, self.per_provider = slots, per_provider
-        self.ready: set[str] = set()
-        self.waiting: dict[int, tuple[int, float, Ticket]] = {}
-        self.turns: list[Turn] = []
-        self.came = 0
-        self.done: Counter[tuple[str, str]] = Counter()
-        self.audio_s: Counter[str] = Counter()
+    @initialize(
+        slots=st.integers(1, 3),
+        at_once=st.integers(1, 3),
+        max_batch=st.integers(1, 4),
+        room=st.integers(1, 4),
+    )
+    def begin(self, slots: int, at_once: int, max_batch: int, room: int) -> None:
+        abilities = Abilities(decodes_at_once=at_once, max_batch=max_batch, can_abort=True)
+        self.abilities = abilities
+        self.desk = Desk(
+            abilities,
+            slots=slots,
+            max_waiting={},
+            max_waiting_others=room,
+            background_share=0.1,
+        )
+        self.slots, self.room = slots, room
+        self.ready = set(PROVIDERS)
+        self.wanted: dict[int, Job] = {}
+        self.running: list[Batch] = []
+        self.read = 0
 
     @rule(
-        stream=st.integers(0, 11), is_partial=st.booleans(), model=st.sampled_from(sorted(MODELS))
+        stream=st.integers(0, 11),
+        is_partial=st.booleans(),
+        is_live=st.booleans(),
+        model=st.sampled_from(sorted(PROVIDERS)),
     )
-    def want(self, stream: int, is_partial: bool, model: str) -> None:
-        priority = 1 + stream % len(SOURCES)
-        wished = ticket(
+    def want(self, stream: int, is_partial: bool, is_live: bool, model: str) -> None:
+        if any(each.stream == stream for batch in self.running for each in batch.jobs):
+            return  # a stream has one decode at a time
+        wished = job(
             stream,
-            priority=priority,
+            priority=1 + stream % 10,
             is_partial=is_partial,
+            is_live=is_live,
             model=model,
-            source=SOURCES[priority],
+            source=f"source {stream % 3}",
+            session=stream % 4,
         )
-        self.scheduler.want(wished)
-        if stream in self.waiting:
-            came, since_s, _ = self.waiting[stream]
-        else:
-            self.came += 1
-            came, since_s = self.came, self.clock.now_s()
-        self.waiting[stream] = (came, since_s, wished)
+        displaced = self.desk.scheduler.want(wished)
+        self.wanted[stream] = wished
+        if displaced is not None:
+            assert is_live
+            self.withdraw(int(str(displaced)))
+        self._forget_left_out()
+        self.desk.scheduler.preempt(stream)
+
+    def _forget_left_out(self) -> None:
+        """Partials may be left out; nothing else ever is."""
+        came = self.desk.scheduler._came_s
+        for stream, wished in list(self.wanted.items()):
+            if stream not in came:
+                assert wished.is_partial
+                del self.wanted[stream]
 
     @rule(stream=st.integers(0, 11))
     def withdraw(self, stream: int) -> None:
-        self.scheduler.withdraw(stream)
-        self.waiting.pop(stream, None)
+        self.desk.scheduler.withdraw(stream)
+        self.wanted.pop(stream, None)
 
-    @rule(model=st.sampled_from(sorted(MODELS)), is_ready=st.sampled_from([True, True, False]))
-    def set_ready(self, model: str, is_ready: bool) -> None:
-        self.scheduler.set_ready(model, is_ready=is_ready)
-        if is_ready:
-            self.ready.add(model)
-        else:
-            self.ready.discard(model)
+    @rule(model=st.sampled_from(sorted(PROVIDERS)), is_ready=st.booleans())
+    def set_model(self, model: str, is_ready: bool) -> None:
+        self.desk.scheduler.set_model(model, self.abilities if is_ready else None)
+        (self.ready.add if is_ready else self.ready.discard)(model)
 
     @rule(seconds=st.floats(0, 10))
     def pass_time(self, seconds: float) -> None:
-        self.clock.advance(seconds)
+        self.desk.clock.advance(seconds)
 
     @rule()
-    def next_turn(self) -> None:
-        busy = Counter(turn.ticket.provider for turn in self.turns)
-        allowed = [
-            (one.priority, one.is_partial, came)
-            for came, _, one in self.waiting.values()
-            if one.model in self.ready and busy[one.provider] < self.per_provider
-        ]
-        turn = self.scheduler.next_turn()
-        if len(self.turns) >= self.slots or not allowed:
-            assert turn is None
+    def next_batch(self) -> None:
+        batch = self.desk.scheduler.next_batch()
+        if batch is None:
             return
-        assert turn is not None
-        came, since_s, wished = self.waiting.pop(int(str(turn.ticket.stream)))
-        assert turn.ticket == wished
-        assert (wished.priority, wished.is_partial, came) == min(allowed)
-        assert turn.waited_s == self.clock.now_s() - since_s
-        self.turns.append(turn)
+        head = batch.jobs[0]
+        assert len(batch.jobs) <= self.abilities.max_batch
+        assert {each.lane for each in batch.jobs} == {head.lane}
+        assert head.model in self.ready
+        for each in batch.jobs:
+            assert self.wanted.pop(int(str(each.stream))) == each
+        self.running.append(batch)
 
-    @precondition(lambda self: bool(self.turns))
-    @rule(which=st.integers(0, 3), how=st.sampled_from(["finish", "fail", "abandon"]))
-    def end(self, which: int, how: str) -> None:
-        turn = self.turns.pop(which % len(self.turns))
-        kind = "partials" if turn.ticket.is_partial else "finals"
-        if how == "abandon":
-            self.scheduler.abandon(turn)
-            return
-        held_s = self.scheduler.finish(turn, audio_s=2.0, has_failed=how == "fail")
-        assert held_s == self.clock.now_s() - turn.started_s
-        for name in (turn.ticket.source, turn.ticket.provider):
-            self.done[name, "failed" if how == "fail" else kind] += 1
-            self.audio_s[name] += 0 if how == "fail" else 2
+    @precondition(lambda self: bool(self.running))
+    @rule(which=st.integers(0, 3), outcome=st.sampled_from(list(Outcome)))
+    def finish(self, which: int, outcome: Outcome) -> None:
+        batch = self.running.pop(which % len(self.running))
+        self.desk.finish(batch, outcome, took_s=0.25)
+        self.read += len(batch.jobs) * (outcome is READ)
 
     @invariant()
     def limits_are_kept(self) -> None:
-        assert self.scheduler.running == len(self.turns) <= self.slots
-        busy = Counter(turn.ticket.provider for turn in self.turns)
-        assert all(count <= self.per_provider for count in busy.values())
+        slots = self.desk.scheduler.slots
+        assert slots.running == len(self.running)
+        assert slots.running_in("local") <= self.slots
+        models = Counter(batch.jobs[0].model for batch in self.running)
+        assert all(count <= self.abilities.decodes_at_once for count in models.values())
 
     @invariant()
     def counters_add_up(self) -> None:
-        assert self.scheduler.waiting == len(self.waiting)
-        wishes = [wished for _, _, wished in self.waiting.values()]
-        running = [turn.ticket for turn in self.turns]
-        for tallies, key in (
-            (self.scheduler.by_source, "source"),
-            (self.scheduler.by_provider, "provider"),
-        ):
+        scheduler, accounts = self.desk.scheduler, self.desk.scheduler.accounts
+        assert scheduler.waiting == len(self.wanted)
+        running = [each for batch in self.running for each in batch.jobs]
+        for tallies, key in ((accounts.by_source, "source"), (accounts.by_provider, "provider")):
             for name, tally in tallies.items():
-                assert tally.waiting == sum(getattr(one, key) == name for one in wishes)
+                waiting = sum(getattr(one, key) == name for one in self.wanted.values())
+                assert tally.waiting == waiting
                 assert tally.decoding == sum(getattr(one, key) == name for one in running)
-                for kind in ("finals", "partials", "failed"):
-                    assert getattr(tally, kind) == self.done[name, kind]
-                assert tally.audio_s == self.audio_s[name]
-            assert sum(tally.waiting for tally in tallies.values()) == len(self.waiting)
+        assert accounts.total.waiting == len(self.wanted)
+        assert accounts.total.finals + accounts.total.partials == self.read
+
+    @invariant()
+    def no_source_has_more_in_the_queue_than_it_may(self) -> None:
+        inside = Counter(
+            one.source
+            for one in self.wanted.values()
+            if self.desk.scheduler._queue.get(one.stream) is not None
+        )
+        assert all(count <= self.room for count in inside.values())
 
     def teardown(self) -> None:
         """Whoever waits is served in the end."""
-        for held in self.turns:
-            self.scheduler.abandon(held)
-        for model in MODELS:
-            self.scheduler.set_ready(model, is_ready=True)
-        for _ in range(len(self.waiting)):
-            turn = self.scheduler.next_turn()
-            assert turn is not None
-            self.scheduler.finish(turn, audio_s=1.0)
-        assert self.scheduler.waiting == self.scheduler.running == 0
+        for held in self.running:
+            self.desk.finish(held, NOTHING)
+        for model in PROVIDERS:
+            self.desk.scheduler.set_model(model, self.abilities)
+        for _ in range(len(self.wanted)):
+            batch = self.desk.scheduler.next_batch()
+            if batch is None:
+                break
+            self.desk.finish(batch)
+        assert self.desk.scheduler.waiting == self.desk.scheduler.slots.running == 0
 
 
 TestSchedulerMachine = SchedulerMachine.TestCase

@@ -1,142 +1,313 @@
-"""The inference lock: how many decode at a time, and who.
+"""Who decodes next, with whom, and what is counted.
 
-The lock covers the engine call and nothing else. It is counted: `slots` local decodes run at a
-time, one by default; below it each provider has a limit of its own.
+The scheduler starts nothing itself: the server tells it what streams want and asks for batches.
+
+    want ─► Places (so many per source) ─► StreamQueue (the order)
+    next_batch ◄─ Slots (the inference lock) ◄─ the head, and what may be read with it
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
+from asrd.abilities import Abilities
 from asrd.clock import Clock
-from asrd.scheduler.measures import Latencies, Tally
-from asrd.scheduler.queue import StreamQueue, Ticket
-
-MAX_SOURCES = 32
-"""Sources counted by name: their names come from clients and must not cost memory for ever."""
-
-OTHER_SOURCES = "(others)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """A stream's turn to decode; it holds the lock until it is finished."""
-
-    ticket: Ticket
-    started_s: float
-    waited_s: float
+from asrd.config import Scheduling
+from asrd.scheduler.accounts import Accounts
+from asrd.scheduler.batching import Batch, may_join
+from asrd.scheduler.costs import Costs
+from asrd.scheduler.measures import Outcome
+from asrd.scheduler.preemption import Preemption
+from asrd.scheduler.queue import Job, StreamQueue
+from asrd.scheduler.slots import Alone, Placement, Slots
+from asrd.scheduler.waiting import Places
 
 
 class Scheduler:
-    """Decides who decodes next. It starts nothing itself: the server asks and tells."""
+    """Decides who decodes next. `placement_of` says where a provider decodes."""
 
-    def __init__(self, clock: Clock, *, slots: int, decodes_per_provider: int) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        rule: Scheduling,
+        placement_of: Callable[[str], Placement] = lambda provider: Placement(),
+    ) -> None:
         self._clock = clock
-        self._slots = slots
-        self._decodes_per_provider = decodes_per_provider
-        self._queue = StreamQueue()
+        self._rule = rule
+        self._queue = StreamQueue(rule.background_share)
+        self._places = Places(rule)
         self._came_s: dict[Hashable, float] = {}
-        self._ready: set[Hashable] = set()
-        self._busy: Counter[str] = Counter()
-        self.by_source: defaultdict[str, Tally] = defaultdict(Tally)
-        self.by_provider: defaultdict[str, Tally] = defaultdict(Tally)
-        self.queue_wait = Latencies()
-        self.decode_time = Latencies()
+        self._ready: dict[Hashable, Abilities] = {}
+        self._alone: dict[Hashable, Hashable] = {}  # streams that are to be read alone: models
+        self._running: dict[Batch, None] = {}
+        self._partial_s: defaultdict[str, float] = defaultdict(float)
+        self.slots = Slots(rule, placement_of)
+        self._preemption = Preemption(self.slots, is_on=rule.preemption)
+        self.costs = Costs()
+        self.accounts = Accounts()
 
-    @property
-    def slots(self) -> int:
-        """Decodes that may run at a time."""
-        return self._slots
-
-    @property
-    def decodes_per_provider(self) -> int:
-        """Decodes that one provider may run at a time."""
-        return self._decodes_per_provider
-
-    @property
-    def running(self) -> int:
-        """Decodes that hold the lock now."""
-        return self._busy.total()
+    # ── looking ───────────────────────────────────────────────────────────────────────────────
 
     @property
     def waiting(self) -> int:
-        """Streams in the queue."""
-        return len(self._queue)
+        """Streams that want a decode, those outside the queue among them."""
+        return len(self._came_s)
 
-    def source_tally(self, source: str) -> Tally:
-        """The tally of a source; sources beyond the first few are counted together."""
-        is_known = source in self.by_source or len(self.by_source) < MAX_SOURCES
-        return self.by_source[source if is_known else OTHER_SOURCES]
+    def limit(self, source: str) -> int:
+        """Streams of a source that may stand in the queue."""
+        return self._places.limit(source)
 
-    def want(self, ticket: Ticket) -> None:
-        """A stream wants a decode; asking again changes only what it stands for."""
-        old = self._queue.get(ticket.stream)
-        if self._queue.put(ticket):
-            self._came_s[ticket.stream] = self._clock.now_s()
+    def real_time_factor(self, model: Hashable) -> float | None:
+        """Decode time that a second of a final's audio takes on a model; None: not known yet."""
+        return self.costs.real_time_factor((model, False))
+
+    def oldest_live_final_s(self, group: str) -> float:
+        """How long the live final has waited that waits longest in a group.
+
+        Those whose model takes no work just now are left out: that is no overload.
+        """
+        return max(
+            (
+                waited_s
+                for job, waited_s in self.waits_s()
+                if job.is_live
+                and not job.is_partial
+                and job.model in self._ready
+                and self.slots.placement(job.provider).group == group
+            ),
+            default=0.0,
+        )
+
+    def timed_out(self) -> list[Job]:
+        """Live finals that have waited for longer than they may; each is told once."""
+        limit_s = self._rule.queue_timeout_s
+        if limit_s is None:
+            return []
+        late = [
+            job
+            for job, waited_s in self.waits_s()
+            if job.is_live and not job.is_partial and waited_s >= limit_s
+        ]
+        for job in late:
+            self._came_s[job.stream] = self._clock.now_s()  # what comes behind waits anew
+        return late
+
+    def take_partial_s(self, group: str) -> float:
+        """Decode time that partials of live streams took in a group since it was last asked."""
+        return self._partial_s.pop(group, 0.0)
+
+    def waits_s(self) -> Iterable[tuple[Job, float]]:
+        """Everything that wants a decode, and since how many seconds."""
+        now_s = self._clock.now_s()
+        for stream, came_s in self._came_s.items():
+            job = self._queue.get(stream)
+            if job is not None:
+                yield job, now_s - came_s
+
+    # ── wanting ───────────────────────────────────────────────────────────────────────────────
+
+    def want(self, job: Job) -> Hashable | None:
+        """A stream wants a decode; asking again changes only what it stands for.
+
+        Returns:
+            The stream that has to give up its oldest waiting audio, because the queue of the
+            source is full of live finals and one more has come; None in every other case.
+        """
+        source = self.accounts.name_of(job.source)
+        old = self._queue.get(job.stream)
         if old is not None:
-            for tally in self._tallies(old):
-                tally.waiting -= 1
-        for tally in self._tallies(ticket):
-            tally.waiting += 1
+            if old == job:
+                return None
+            if self.accounts.name_of(old.source) == source:
+                self._change(old, job)
+                return None
+            self.withdraw(job.stream)
+        if (waited := self._places.outside(source, job.stream)) is not None:
+            self._places.wait_outside(source, job)
+            self.accounts.wait(waited, -1)
+            self.accounts.wait(job, 1)
+            return None
+        if self._places.is_free(source):
+            self._came_s[job.stream] = self._clock.now_s()
+            self._let_in(source, job)
+            return None
+        return self._turn_away(source, job)
 
     def withdraw(self, stream: Hashable) -> None:
         """A stream wants nothing any more."""
-        ticket = self._queue.remove(stream)
-        if ticket is not None:
-            del self._came_s[stream]
-            for tally in self._tallies(ticket):
-                tally.waiting -= 1
+        if self._came_s.pop(stream, None) is None:
+            return
+        job = self._queue.remove(stream)
+        if job is not None:
+            self._left(job)
+            return
+        for source in self.accounts.by_source:
+            if (waited := self._places.give_up(source, stream)) is not None:
+                self.accounts.wait(waited, -1)
+                return
 
-    def set_ready(self, model: Hashable, *, is_ready: bool) -> None:
-        """Whether a model takes work; streams of one that does not keep their place."""
-        if is_ready:
-            self._ready.add(model)
+    def set_model(self, model: Hashable, abilities: Abilities | None) -> None:
+        """A model takes work, and how; None: it takes none, and its streams keep their places."""
+        if abilities is None:
+            self._ready.pop(model, None)
         else:
-            self._ready.discard(model)
+            self._ready[model] = abilities
 
-    def next_turn(self) -> Turn | None:
-        """Give the lock to the next stream; None when nobody may have it now."""
-        if self.running >= self._slots:
+    # ── turns ─────────────────────────────────────────────────────────────────────────────────
+
+    def next_batch(self) -> Batch | None:
+        """Give a slot to the next stream and those read with it; None when nobody may have one."""
+        pick = self._queue.pop(self._is_admitted)
+        if pick is None:
             return None
-        ticket = self._queue.pop(self._is_admitted)
-        if ticket is None:
-            return None
-        self._busy[ticket.provider] += 1
+        head = pick.job
+        jobs = [head]
+        while (more := self._pop_joiner(head, len(jobs))) is not None:
+            jobs.append(more)
+        is_alone = isinstance(head.batch_key, Alone)
+        self.slots.take(head.provider, head.model, is_alone=is_alone)
         now_s = self._clock.now_s()
-        waited_s = now_s - self._came_s.pop(ticket.stream)
-        for tally in self._tallies(ticket):
-            tally.waiting -= 1
-            tally.decoding += 1
-        return Turn(ticket=ticket, started_s=now_s, waited_s=waited_s)
+        waits_s = tuple(now_s - self._came_s.pop(job.stream) for job in jobs)
+        for job in jobs:
+            self.accounts.begin(job)
+        for job in jobs:
+            self._left(job)
+        batch = Batch(
+            jobs=tuple(jobs),
+            pick=pick,
+            started_s=now_s,
+            waits_s=waits_s,
+            is_spared=self._preemption.begin(jobs),
+        )
+        self._running[batch] = None
+        return batch
 
-    def finish(self, turn: Turn, *, audio_s: float, has_failed: bool = False) -> float:
-        """Take the lock back and count the decode; returns how long it was held, in seconds."""
-        decode_s = self._clock.now_s() - turn.started_s
-        ticket = turn.ticket
-        self._busy[ticket.provider] -= 1
-        for tally in self._tallies(ticket):
-            tally.decoding -= 1
-            if has_failed:
-                tally.failed += 1
-            else:
-                tally.finals += not ticket.is_partial
-                tally.partials += ticket.is_partial
-                tally.audio_s += audio_s
-                tally.decode_s += decode_s
-        if not has_failed:
-            self.queue_wait.add(turn.waited_s)
-            self.decode_time.add(decode_s)
-        return decode_s
+    def finish(
+        self,
+        batch: Batch,
+        outcomes: Sequence[Outcome],
+        audio_s: Sequence[float],
+        decode_s: float | None = None,
+    ) -> None:
+        """Take the slot back and count, for each job of the batch, what became of it.
 
-    def abandon(self, turn: Turn) -> None:
-        """Take the lock back from a stream that, when its turn came, wanted nothing."""
-        self._busy[turn.ticket.provider] -= 1
-        for tally in self._tallies(turn.ticket):
-            tally.decoding -= 1
+        `audio_s` has the length of each window; `decode_s` is what the engine took, by its own
+        account, where it is known.
+        """
+        del self._running[batch]
+        head = batch.jobs[0]
+        self.slots.give_back(head.provider, head.model)
+        held_s = self._clock.now_s() - batch.started_s
+        told = list(zip(batch.jobs, outcomes, strict=True))
+        put_back = [job.stream for job, outcome in told if outcome is Outcome.PUT_BACK]
+        is_aborted = self._preemption.end(batch, put_back)
+        read = outcomes.count(Outcome.READ)
+        if read:
+            took_s = held_s if decode_s is None else decode_s
+            if read == len(outcomes) - outcomes.count(Outcome.NOTHING):
+                self.costs.note(head.lane, read, sum(audio_s), took_s)
+                self.costs.note((head.model, head.is_partial), read, sum(audio_s), took_s)
+            self.accounts.batch(head.provider, read)
+        has_worked = any(outcome in (Outcome.READ, Outcome.FAILED) for outcome in outcomes)
+        self._queue.charge(batch.pick, held_s if has_worked else 0.0)
+        for job, outcome, length_s, waited_s in zip(
+            batch.jobs, outcomes, audio_s, batch.waits_s, strict=True
+        ):
+            if outcome is Outcome.READ and job.is_partial and job.is_live:
+                self._partial_s[self.slots.placement(job.provider).group or ""] += held_s / read
+            self.accounts.end(
+                job,
+                outcome,
+                is_aborted=is_aborted,
+                audio_s=length_s,
+                waited_s=waited_s,
+                held_s=held_s,
+                share_s=held_s / max(read, 1),
+            )
 
-    def _is_admitted(self, ticket: Ticket) -> bool:
-        is_free = self._busy[ticket.provider] < self._decodes_per_provider
-        return is_free and ticket.model in self._ready
+    def preempt(self, stream: Hashable) -> Batch | None:
+        """The running batch that has to end so that this stream's job gets its turn at once.
 
-    def _tallies(self, ticket: Ticket) -> Iterable[Tally]:
-        return self.source_tally(ticket.source), self.by_provider[ticket.provider]
+        None where the job is not urgent, is not held up by others, or nobody has to yield. The
+        batch still has to be finished, aborted or not.
+        """
+        job = self._queue.get(stream)
+        if job is None or job.model not in self._ready or self._is_admitted(job):
+            return None
+        return self._preemption.choose(job, self._running, self._ready)
+
+    def forget(self, stream: Hashable) -> None:
+        """The stream has ended."""
+        self.withdraw(stream)
+        self._preemption.forget(stream)
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────
+
+    def _is_admitted(self, job: Job) -> bool:
+        abilities = self._ready.get(job.model)
+        is_alone = isinstance(job.batch_key, Alone)
+        if abilities is None or (not is_alone and job.model in self._alone.values()):
+            return False
+        return self.slots.is_free(job.provider, job.model, abilities, is_alone=is_alone)
+
+    def _pop_joiner(self, head: Job, count: int) -> Job | None:
+        most = self._ready[head.model].max_batch
+        if count >= most:
+            return None
+        urgency = head.priority, head.is_partial
+        return self._queue.pop_alike(
+            head,
+            lambda job: may_join(
+                self._rule.batches,
+                self.costs,
+                head.lane,
+                count,
+                max_batch=most,
+                is_less_urgent=(job.priority, job.is_partial) > urgency,
+            ),
+        )
+
+    def _turn_away(self, source: str, job: Job) -> Hashable | None:
+        """The queue of the source is full: a partial stays out, a live final displaces."""
+        if job.is_partial:
+            self.accounts.leave_out(job)
+            return None
+        self._came_s[job.stream] = self._clock.now_s()
+        self._places.wait_outside(source, job)
+        self.accounts.wait(job, 1)
+        waiting = [self._queue.get(stream) for stream in self._places.inside(source)]
+        live = [other for other in waiting if other is not None and other.is_live]
+        for other in live:
+            if other.is_partial:  # always replaceable: its audio waits in its stream
+                self.accounts.leave_out(other)
+                self.withdraw(other.stream)
+                return None
+        return live[0].stream if job.is_live and live else None
+
+    def _let_in(self, source: str, job: Job) -> None:
+        self._places.enter(source, job.stream)
+        self._put(job)
+        self.accounts.wait(job, 1)
+
+    def _put(self, job: Job) -> None:
+        self._queue.put(job)
+        if isinstance(job.batch_key, Alone):
+            self._alone[job.stream] = job.model
+        else:
+            self._alone.pop(job.stream, None)
+
+    def _left(self, job: Job) -> None:
+        """A stream stands in the queue no more: the next of its source that waits may come in."""
+        self._alone.pop(job.stream, None)
+        source = self.accounts.name_of(job.source)
+        self.accounts.wait(job, -1)
+        next_in = self._places.leave(source, job.stream)
+        if next_in is not None:
+            self.accounts.wait(next_in, -1)
+            self._let_in(source, next_in)
+
+    def _change(self, old: Job, job: Job) -> None:
+        self._put(job)
+        self.accounts.wait(old, -1)
+        self.accounts.wait(job, 1)
+        if old.is_partial and not job.is_partial:
+            self.accounts.coalesce(job, 1)
