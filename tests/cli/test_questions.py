@@ -1,4 +1,4 @@
-"""`asrd stats`, `asrd providers`, and what commands do without a daemon of ours."""
+"""`asrd providers`, and what commands do without a daemon of ours."""
 
 import json
 from collections.abc import Mapping
@@ -26,13 +26,6 @@ def test_a_daemon_that_is_not_ours(asrd: Run, daemon: FakeDaemon, socket: Path) 
     outcome = asrd("health", "--socket", socket)
     assert outcome.code == 77
     assert outcome.error.startswith("not you: ")
-
-
-def test_stats(asrd: Run, daemon: FakeDaemon, socket: Path) -> None:
-    lines = asrd("stats", "--socket", socket).out.splitlines()
-    assert "counters.streams 1" in lines
-    assert "latencies.final.p50 1.5" in lines
-    assert json.loads(asrd("stats", "--socket", socket, "--json").out)["level"] == 0
 
 
 class Engine(Provider):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asrd.choices import Loading, WarmUp
-from asrd.config import Config, ProviderConfig, Residency
+from asrd.config import Config, LadderRule, ProviderConfig, Residency, Scheduling
 from asrd.errors import StartupError
 from cli.conftest import Run
 
@@ -35,6 +35,14 @@ max_models = 3
 idle_ttl_s = 600
 memory_budget = "60%"
 gpu_memory_budget = "2GB"
+
+[scheduling]
+slots = "auto"
+queue_timeout_s = 20
+
+[scheduling.ladder]
+enabled = false
+shed_load = 2
 """
 
 
@@ -90,6 +98,7 @@ def test_options_reach_the_daemon(asrd: Run, started: Started, socket: Path) -> 
     arguments += ["--loading", "lazy", "--warm-up", "none", "--required", "--log-level", "debug"]
     arguments += ["--fallback", "echo", "--fallback", "moonshine/tiny-en", "--max-models", "2"]
     arguments += ["--idle-ttl-s", "30", "--memory-budget", "1.5 GB"]
+    arguments += ["--slots", "4", "--no-ladder"]
     assert asrd("serve", "--socket", socket, *arguments).code == NO_DAEMON
     own = ProviderConfig(
         loading=Loading.LAZY, warm_up=WarmUp.NONE, required=True, settings={"threads": 2}
@@ -104,6 +113,7 @@ def test_options_reach_the_daemon(asrd: Run, started: Started, socket: Path) -> 
                 "echo": ProviderConfig(settings={"latency_ms": 1}),
             },
             residency=Residency(max_models=2, idle_ttl_s=30.0, memory_budget="1.5 GB"),
+            scheduling=Scheduling(slots=4, ladder=LadderRule(enabled=False)),
         )
     ]
     assert started.sockets == [socket]
@@ -135,6 +145,9 @@ def test_a_file_is_taken_as_it_is(config_of: Callable[..., Config]) -> None:
         residency=Residency(
             max_models=3, idle_ttl_s=600.0, memory_budget="60%", gpu_memory_budget="2GB"
         ),
+        scheduling=Scheduling(
+            slots="auto", queue_timeout_s=20.0, ladder=LadderRule(enabled=False, shed_load=2.0)
+        ),
     )
 
 
@@ -144,6 +157,7 @@ def test_options_win_over_the_file(config_of: Callable[..., Config]) -> None:
         FILE,
         *("--model=base", "--loading=lazy", "--warm-up=minimal", "--fallback=echo"),
         *("--option=threads=1", "--max-models=1", "--idle-ttl-s=5", "--memory-budget=1GB"),
+        *("--slots=2", "--ladder"),
     )
     assert (config.provider, config.model, config.fallback) == ("whisper_cpp", "base", ("echo",))
     own = config.of("whisper_cpp")
@@ -154,6 +168,16 @@ def test_options_win_over_the_file(config_of: Callable[..., Config]) -> None:
     assert config.residency == Residency(
         max_models=1, idle_ttl_s=5.0, memory_budget="1GB", gpu_memory_budget="2GB"
     )
+    assert config.scheduling == Scheduling(
+        slots=2, queue_timeout_s=20.0, ladder=LadderRule(enabled=True, shed_load=2.0)
+    )
+
+
+@pytest.mark.parametrize(("text", "slots"), [("auto", "auto"), ("1", 1), ("16", 16)])
+def test_slots_are_a_number_or_auto(
+    config_of: Callable[..., Config], text: str, slots: int | str
+) -> None:
+    assert config_of(None, "--slots", text).scheduling.slots == slots
 
 
 def test_another_provider_has_its_own_part_of_the_file(config_of: Callable[..., Config]) -> None:
@@ -183,6 +207,9 @@ def test_the_settings_of_another_provider_are_that_providers(
         (["--memory-budget", "much"], "--memory-budget"),
         (["--memory-budget", "4 potatoes"], "--memory-budget"),
         (["--max-models", "0"], "--max-models"),
+        (["--slots", "0"], "--slots"),
+        (["--slots", "-1"], "--slots"),
+        (["--slots", "all"], "--slots"),
         (["--idle-ttl-s", "0"], "--idle-ttl-s"),
         (["--loading", "sometimes"], "--loading"),
         (["--warm-up", "hot"], "--warm-up"),

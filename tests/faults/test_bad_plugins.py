@@ -167,7 +167,7 @@ def test_five_failures_in_a_row_move_streams_and_a_probe_brings_them_back(tmp_pa
         flag.touch()
         client.speak(1, PHRASE * 6)
         degraded = client.expect(Event, lambda event: event.event == "degraded")
-        assert (degraded.stream, degraded.level, degraded.action) == (1, 1, "read by echo/echo")
+        assert (degraded.stream, degraded.level, degraded.action) == (1, 4, "read by echo/echo")
         client.expect(Segment)
         assert [error.code for error in client.logged(Error, 1)] == ["provider_failed"] * 5
         assert client.health().providers["unruly"].breaker != "closed"

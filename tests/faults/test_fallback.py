@@ -89,7 +89,7 @@ def test_streams_move_to_the_fallback_and_back_without_losing_a_word(
             assert len(segments) == len(undisturbed["unruly"])
             (degraded,) = events_of(client, "degraded", stream)
             (restored,) = events_of(client, "restored", stream)
-            assert (degraded.level, restored.level) == (1, 0)
+            assert (degraded.level, restored.level) == (4, 0)
             assert str(degraded.action).startswith(f"read by {fallback}/")
             assert restored.action == f"read by {UNRULY}"
             assert client.log.index(degraded) < client.log.index(restored)

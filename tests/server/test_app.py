@@ -258,7 +258,7 @@ def test_streams_go_elsewhere_while_a_provider_fails_and_come_back(tmp_path: Pat
             client.speak(1, marked(SPEECH, 1.2))
             assert client.expect(Error).code == "provider_failed"
         away = _move(client, 1)
-        assert (away.event, away.level, away.action) == ("degraded", 1, "read by echo/echo")
+        assert (away.event, away.level, away.action) == ("degraded", 4, "read by echo/echo")
         client.speak(1, SPEECH)
         assert client.expect(Segment).provider == "echo"
         back = _move(client, 2)

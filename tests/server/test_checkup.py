@@ -376,7 +376,7 @@ def test_a_deep_look_waits_its_turn_behind_nobody(registry: Registry) -> None:
         guest.speak(0, UTTERANCE)
         await settle()
         room.hub.pool._residents.pop(MOONSHINE)
-        assert room.hub.scheduler.running == 1
+        assert room.hub.scheduler.slots.running == 1
         found: Any = await look(room, deep=True)
         assert found.ready
         room.hub.pool._residents[MOONSHINE] = other  # type: ignore[assignment]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from asrd.config import Pace
 from asrd.errors import DecodeCancelled, ProviderError
 from asrd.providers import calls
 from asrd.providers.catalogue import ModelKey
@@ -34,12 +35,12 @@ def test_one_decode_runs_at_a_time_and_the_rest_wait(registry: Registry) -> None
         await settle()
         for count in (1, 2, 3, 4):
             assert len(decodes(room)) == count
-            assert room.hub.scheduler.running == 1
+            assert room.hub.scheduler.slots.running == 1
             assert room.hub.scheduler.waiting == 4 - count
             room.model.release()
             await settle()
         assert len(said(guest)) == 4
-        assert room.hub.scheduler.running == 0
+        assert room.hub.scheduler.slots.running == 0
 
     run(scenario)
 
@@ -100,7 +101,8 @@ def test_what_was_asked_for_reaches_the_model(registry: Registry) -> None:
         guest.speak(0, UTTERANCE)
         await settle()
         (call,) = decodes(room)
-        asked = (call.language, call.task, call.words, call.prompt, call.is_partial)
+        (item,) = call.items
+        asked = (item.language, item.task, item.words, item.prompt, item.is_partial)
         assert asked == ("de", "translate", True, "names", False)
 
     run(scenario)
@@ -122,7 +124,7 @@ def test_a_worker_that_dies_gets_the_utterance_once_more(registry: Registry) -> 
         room.model.enter(ModelState.READY)
         await settle()
         first, second = decodes(room)
-        assert first.audio == second.audio
+        assert first.items == second.items
         assert len(said(guest)) == 1
         assert not guest.told(Error)
 
@@ -175,7 +177,7 @@ def test_a_window_that_the_model_refuses_is_set_aside_at_once(registry: Registry
         (error,) = guest.told(Error)
         assert (error.code, error.message) == ("provider_failed", "not this one")
         assert len(decodes(room)) == 1
-        assert room.hub.scheduler.by_provider["echo"].failed == 1
+        assert room.hub.scheduler.accounts.by_provider["echo"].failed == 1
 
     run(scenario)
 
@@ -206,12 +208,12 @@ def test_a_partial_is_read_while_somebody_speaks_and_a_final_goes_first(
     registry: Registry,
 ) -> None:
     async def scenario() -> None:
-        room = Room(registry)
+        room = Room(registry, scheduling={"pace": Pace(idle_s=1.0)})
         guest = room.greeted()
         guest.open(0, partials=True)
         guest.speak(0, speech(1.5))
         await settle()
-        assert [call.is_partial for call in decodes(room)] == [True]
+        assert [call.items[0].is_partial for call in decodes(room)] == [True]
         assert len(guest.told(Partial)) == 1
         room.model.is_held = True
         guest.speak(0, speech(1.1))  # another partial, held in the model
@@ -221,7 +223,7 @@ def test_a_partial_is_read_while_somebody_speaks_and_a_final_goes_first(
         room.model.is_held = False
         room.model.release()
         await settle()
-        assert [call.is_partial for call in decodes(room)] == [True, True, False]
+        assert [call.items[0].is_partial for call in decodes(room)] == [True, True, False]
         assert len(guest.told(Partial)) == 1
         assert len(said(guest)) == 1
 
@@ -242,12 +244,12 @@ def test_the_answer_for_a_cancelled_stream_is_dropped_and_frees_the_lock(
         guest.open(0)  # the number is free at once
         guest.speak(0, UTTERANCE)
         await settle()
-        assert room.hub.scheduler.running == 1
+        assert room.hub.scheduler.slots.running == 1
         room.model.is_held = False
         room.model.release()
         await settle()
         assert len(said(guest)) == 1
-        assert room.hub.scheduler.running == 0
+        assert room.hub.scheduler.slots.running == 0
 
     run(scenario)
 
@@ -273,13 +275,16 @@ def test_what_is_read_of_a_cancelled_stream_is_aborted_and_counts_as_nothing(
         guest.speak(2, UTTERANCE)
         await settle()
         assert len(decodes(room)) == 1
-        assert room.hub.scheduler.running == 1
+        assert room.hub.scheduler.slots.running == 1
         room.model.is_held = False
         room.model.release(DecodeCancelled("nobody wants it"))
         await settle()
         assert [stream for stream, _ in said(guest)] == [2]
-        assert room.hub.scheduler.running == 0
-        for tally in (room.hub.scheduler.by_provider["echo"], room.hub.scheduler.by_source["mic"]):
+        assert room.hub.scheduler.slots.running == 0
+        for tally in (
+            room.hub.scheduler.accounts.by_provider["echo"],
+            room.hub.scheduler.accounts.by_source["mic"],
+        ):
             assert (tally.failed, tally.finals, tally.decoding, tally.waiting) == (0, 1, 0, 0)
         assert not guest.told(Error)
 
@@ -314,7 +319,7 @@ def test_streams_that_move_on_keep_their_place_and_segments_name_who_read_them(
             guest.open(stream)
             guest.speak(stream, UTTERANCE)
             await settle()
-        tallies = room.hub.scheduler.by_provider
+        tallies = room.hub.scheduler.accounts.by_provider
         assert (tallies["echo"].decoding, tallies["echo"].waiting) == (1, 1)
         room.open_breaker("echo")
         assert (tallies["echo"].decoding, tallies["echo"].waiting) == (1, 0)

@@ -33,11 +33,23 @@ class Is(Enum):
 
 
 @dataclass
+class StubTenancy:
+    held: dict[ModelKey, int] = field(default_factory=dict)
+
+    def acquire(self, key: ModelKey) -> None:
+        self.held[key] = self.held.get(key, 0) + 1
+
+    def release(self, key: ModelKey) -> None:
+        self.held[key] = self.held.get(key, 0) - 1
+
+
+@dataclass
 class StubPool:
     """Models that are as they are told to be, and count how often they are asked to load."""
 
     states: Mapping[ModelKey, Is]
     begun: list[ModelKey] = field(default_factory=list)
+    tenancy: StubTenancy = field(default_factory=StubTenancy)
 
     def is_up(self, key: ModelKey) -> bool:
         return self.states[key] is Is.UP
@@ -157,17 +169,19 @@ def test_some_places(states: list[Is], level: int, place: int) -> None:
 class StubStream:
     chain: tuple[ModelKey | None, ...]
     level: int
+    key: ModelKey | None = None
+    names: dict[str, str] = field(default_factory=dict)
+    stays_until_s: float = 0.0
 
-    @property
-    def key(self) -> ModelKey | None:
-        return self.chain[self.level]
+    def __post_init__(self) -> None:
+        self.key = self.chain[self.level]
 
 
 def failover(*states: Is, level: int) -> tuple[Failover, StubPool, list[Any], VirtualClock]:
     """With one stream at that level."""
     pool, chain = chain_of(list(states))
     clock = VirtualClock()
-    tried = Failover(pool, clock, RETRY_S, lambda served, place: None)
+    tried = Failover(pool, clock, RETRY_S, lambda served: None)
     return tried, cast("StubPool", pool), [StubStream(chain, level)], clock
 
 
@@ -211,13 +225,57 @@ def test_what_nobody_misses_any_more_is_left_alone() -> None:
     assert len(pool.begun) == 1
 
 
-@pytest.mark.parametrize(("states", "moves"), [([Is.UP, Is.UP], []), ([Is.FAILED, Is.UP], [1])])
-def test_a_stream_is_moved_only_if_it_belongs_elsewhere(states: list[Is], moves: list[int]) -> None:
+@pytest.mark.parametrize(("states", "place"), [([Is.UP, Is.UP], 0), ([Is.FAILED, Is.UP], 1)])
+def test_a_stream_is_moved_only_if_it_belongs_elsewhere(states: list[Is], place: int) -> None:
     pool, chain = chain_of(states)
-    told: list[int] = []
+    told: list[ServedStream] = []
+    served = cast("ServedStream", StubStream(chain, 0))
+    Failover(pool, VirtualClock(), RETRY_S, told.append).place(served)
+    assert (served.level, served.key) == (place, chain[place])
+    assert told == [served] * (place > 0)
+    assert cast("StubPool", pool).tenancy.held == (
+        {} if place == 0 else {chain[0]: -1, chain[1]: 1}
+    )
 
-    def move(_: ServedStream, place: int) -> None:
-        told.append(place)
 
-    Failover(pool, VirtualClock(), RETRY_S, move).place(cast("ServedStream", StubStream(chain, 0)))
-    assert told == moves
+@pytest.mark.parametrize(
+    ("states", "place"),
+    [
+        ([Is.UP, Is.FAILED, Is.AWAY, Is.UP], 2),
+        ([Is.UP, Is.ABSENT, Is.RESTS], None),
+        ([Is.UP], None),
+    ],
+)
+def test_a_stream_that_waited_for_too_long_goes_to_the_next_that_can_be_had(
+    states: list[Is], place: int | None
+) -> None:
+    pool, chain = chain_of(states)
+    served = cast("ServedStream", StubStream(chain, 0))
+    failover = Failover(pool, VirtualClock(), RETRY_S, lambda served: None)
+    assert failover.move_on(served) is (place is not None)
+    assert served.level == (place or 0)
+
+
+def test_who_went_on_stays_for_a_while_and_then_goes_back() -> None:
+    pool, chain = chain_of([Is.UP, Is.UP])
+    clock = VirtualClock()
+    served = cast("ServedStream", StubStream(chain, 0))
+    tried = Failover(pool, clock, RETRY_S, lambda served: None)
+    assert tried.move_on(served)
+    clock.advance(RETRY_S - 1)
+    tried.place(served)
+    tried.check([served])
+    assert served.level == 1
+    clock.advance(2)
+    tried.check([served])
+    assert served.level == 0
+
+
+def test_who_went_on_to_a_model_that_fails_does_not_stay() -> None:
+    pool, chain = chain_of([Is.UP, Is.UP])
+    served = cast("ServedStream", StubStream(chain, 0))
+    tried = Failover(pool, VirtualClock(), RETRY_S, lambda served: None)
+    assert tried.move_on(served)
+    cast("StubPool", pool).states = {chain[0]: Is.UP, chain[1]: Is.FAILED}  # type: ignore[dict-item]
+    tried.place(served)
+    assert served.level == 0

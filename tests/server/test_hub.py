@@ -211,7 +211,7 @@ def test_dropped_audio_is_counted_for_its_source(registry: Registry) -> None:
         for _ in range(4):
             guest.speak(0, speech(1.0) + quiet(0.6))
             await settle()
-        assert room.hub.scheduler.by_source["system"].dropped_s > 1
+        assert room.hub.scheduler.accounts.by_source["system"].dropped_s > 1
 
     run(scenario)
 
@@ -261,7 +261,7 @@ def test_a_mistake_of_ours_costs_the_stream_that_it_struck(
             await settle()
         assert [error.code for error in guest.told(Error)] == ["internal"]
         assert [closed.reason for closed in guest.told(Closed)] == ["error"]
-        assert room.hub.scheduler.running == 0
+        assert room.hub.scheduler.slots.running == 0
         assert [segment.stream for segment in guest.told(Segment)] == [1]
         assert sorted(segment.stream for segment in other.told(Segment)) == [0, 1]
         assert not other.told(Error)
@@ -287,7 +287,7 @@ def moves(guest: Guest, stream: int | None = None) -> list[tuple[str, Any, Any]]
     return [(event.event, event.level, event.action) for event in told]
 
 
-AWAY = ("degraded", 1, "read by moonshine/tiny-en")
+AWAY = ("degraded", 4, "read by moonshine/tiny-en")
 BACK = ("restored", 0, "read by echo/echo")
 
 

@@ -9,7 +9,7 @@ from asrd.config import Config
 from asrd.errors import ErrorCode, ProtocolError
 from asrd.providers.catalogue import ModelKey
 from asrd.server.served import ServedStream, rule_of
-from asrd.server.translate import error_message, message_of, moved_message, seconds
+from asrd.server.translate import error_message, ladder_message, message_of, seconds
 from asrd.session import effects
 from asrd.session.effects import Effect
 from asrd.session.session import Session
@@ -33,11 +33,12 @@ def served(**fields: Any) -> ServedStream:
         stream=session.open(7, rule_of(asked, Config())),
         session=session,
         asked=asked,
-        chain=(key,),
+        own_chain=(key,),
         key=key,
         level=0,
         priority=2,
         delivery="live",
+        bucket=None,
     )
 
 
@@ -165,13 +166,10 @@ def test_a_confidence_of_zero_is_told() -> None:
 
 def test_a_move_along_the_chain_is_told_with_its_place_and_who_reads_now() -> None:
     stream = served(sample_rate=8000, start_offset=12_000)
-    stream.chain = (*stream.chain, ModelKey(provider="q", model="n"))
-    stream.key, stream.level = ModelKey(provider="q", model="n"), 1
-    assert moved_message(stream, is_restored=False) == wire.Event(
-        stream=7, event="degraded", at=1.5, level=1, action="read by q/n"
+    assert ladder_message(stream, 4, "read by q/n", is_restored=False) == wire.Event(
+        stream=7, event="degraded", at=1.5, level=4, action="read by q/n"
     )
-    stream.key, stream.level = ModelKey(provider="p", model="m"), 0
-    assert moved_message(stream, is_restored=True) == wire.Event(
+    assert ladder_message(stream, 0, "read by p/m", is_restored=True) == wire.Event(
         stream=7, event="restored", at=1.5, level=0, action="read by p/m"
     )
 

@@ -185,11 +185,19 @@ FRAMES: dict[str, dict[str, Any]] = {
     },
     "server_stats": {
         "type": "stats",
-        "counters": {"segments": 7, "audio_seconds": 17.0625},
-        "queues": {"mic": {"depth": 0, "limit": 64, "fill": 0.0, "dropped": 0}},
-        "latencies": {"final_ms": {"p50": 80.0, "p95": 120.5, "p99": 200.0}},
+        "counters": {"finals": 7, "audio_s": 17.0625},
+        "queues": {
+            "source:mic": {"depth": 1, "limit": 100, "fill_ratio": 0.01, "decode_ms": {}},
+            "provider:echo": {
+                "real_time_factor": None,
+                "queue_wait_ms": {"p50": 80.0, "p95": 120.5, "p99": 200.0},
+                "batches": {"1": 120, "16": 2},
+            },
+        },
+        "groups": {"local": {"slots": 1, "running": 1, "load": 0.875, "level": 1}},
+        "latencies": {"decode_ms": {"p50": 80.0, "p95": 120.5, "p99": 200.0}},
         "real_time_factor": 0.0625,
-        "level": 0,
+        "level": 1,
     },
     "server_error": {
         "type": "error",

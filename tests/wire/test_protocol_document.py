@@ -11,8 +11,14 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from asrd.config import Limits
+from asrd.config import LadderRule, Limits, Pace, Scheduling
 from asrd.errors import ErrorCode
+from asrd.providers.registry import discover
+from asrd.scheduler.ladder import Step, level_of
+from asrd.scheduler.measures import KEPT_VALUES
+from asrd.scheduler.preemption import URGENT_PRIORITY, YIELDING_PRIORITY
+from asrd.server.served import FALLBACK_LEVEL
+from asrd.session.effects import DropReason
 from asrd.wire.codec import MAX_NESTED_ITEMS, decode_client
 from asrd.wire.messages import (
     ClientMessage,
@@ -23,8 +29,10 @@ from asrd.wire.messages import (
     Open,
     ProviderHealth,
     ServerMessage,
+    Stats,
     WordTime,
 )
+from support.room import UTTERANCE, Room, run, settle
 
 DOCUMENT = (Path(__file__).parents[2] / "daemon" / "PROTOCOL.md").read_text(encoding="utf-8")
 
@@ -200,10 +208,114 @@ def test_the_keys_of_a_word_are_named() -> None:
     assert all(f"`{key}`" in text for key in WordTime.__struct_fields__)
 
 
+# ── statistics ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def counted() -> Stats:
+    """What a daemon tells that has read something."""
+    told: list[Stats] = []
+
+    async def scenario() -> None:
+        room = Room(discover())
+        guest = room.greeted()
+        guest.open(1)
+        await settle()
+        guest.speak(1, UTTERANCE)
+        await settle()
+        room.hub.check()
+        told.append(room.reporter.stats())
+
+    run(scenario)
+    return told[0]
+
+
+def names(head: str) -> set[str]:
+    """The names in the first column of a table of the chapter on `stats`."""
+    rows = keys_table(messages_of("From the daemon")["stats"], head=head)
+    assert all(row[-1] for row in rows.values())
+    return {name.strip("`") for cell in rows for name in cell.split(", ")}
+
+
+def test_every_counter_has_its_row_and_every_row_its_counter(counted: Stats) -> None:
+    assert names("key of `counters`") == counted.counters.keys()
+
+
+def test_the_counters_that_are_no_totals_stand_first(counted: Stats) -> None:
+    rows = list(keys_table(messages_of("From the daemon")["stats"], head="key of `counters`"))
+    assert set(rows[:5]) == set(list(counted.counters)[:5])
+
+
+def test_every_key_of_a_queue_has_its_row_and_every_row_its_key(counted: Stats) -> None:
+    of_source, of_provider = counted.queues["source:mic"], counted.queues["provider:echo"]
+    assert names("key of a queue") == of_provider.keys()
+    assert of_provider.keys() - of_source.keys() == {"batches"}
+
+
+def test_every_key_of_a_group_has_its_row_and_every_row_its_key(counted: Stats) -> None:
+    assert counted.groups.keys() == {"local"}
+    assert names("key of a group") == counted.groups["local"].keys()
+
+
+def test_the_latencies_and_their_percentiles_are_those_of_the_code(counted: Stats) -> None:
+    assert names("key of `latencies`") == counted.latencies.keys()
+    text = messages_of("From the daemon")["stats"]
+    for percentiles in counted.latencies.values():
+        assert percentiles
+        assert all(f"`{name}`" in text for name in percentiles)
+    assert f"latest {KEPT_VALUES:,} decodes" in text
+
+
+# ── turns and load ────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_reason_for_a_drop_has_its_row_and_every_row_its_reason() -> None:
+    rows = keys_table(messages_of("From the daemon")["event"], head="reason")
+    assert rows.keys() == set(get_args(DropReason))
+
+
+def test_every_rung_of_the_ladder_has_its_row_and_every_row_its_rung() -> None:
+    levels = {level_of(step) for step in Step if step is not Step.NORMAL} | {FALLBACK_LEVEL}
+    assert keys_table(section("Load"), head="level").keys() == {str(level) for level in levels}
+
+
+def test_what_is_done_about_load_has_the_numbers_of_the_configuration() -> None:
+    pace, ladder = Pace(), LadderRule()
+    rows = keys_table(section("Load"), head="level")
+    assert f"every {pace.busy_s:g} seconds" in rows["1"][1]
+    assert f"every {pace.critical_s:g} seconds" in rows["2"][1]
+    assert f"more than {ladder.shed_backlog_s:g} seconds" in rows["3"][1]
+
+
+def test_turns_have_the_numbers_of_the_configuration() -> None:
+    rule, text = Scheduling(), " ".join(section("Turns").split())
+    words = {2.0: "two", 4.0: "four", 8.0: "eight"}
+    slow, slower = words[rule.pace.busy_s], words[rule.pace.critical_s]
+    assert f"grown by {words[rule.pace.idle_s]} seconds. " in text
+    assert f"Under load that is {slow}, and at worst {slower}: " in text
+    mic, others = rule.max_waiting["mic"], rule.max_waiting_others
+    assert f"{mic} for `mic`, {others} for any other" in text
+    assert rule.max_waiting["system"] == others
+    assert f"waited for {rule.queue_timeout_s:g} seconds" in text
+    assert f"{rule.background_share * 100:g} in 100 of the decode time" in text
+    assert rule.slots == 1
+    assert f"priority 1 or {URGENT_PRIORITY} that finds no free slot" in text
+    assert f"a decode of priority {YIELDING_PRIORITY} to 10" in text
+
+
 def test_limits_have_the_values_of_the_configuration() -> None:
     rows = keys_table(section("Limits and time"))
     for name, row in rows.items():
         assert float(row[1]) == getattr(Limits(), name), name
+    assert f"While {Limits().max_sessions} sessions have a client" in DOCUMENT
+
+
+def test_every_limit_that_a_client_is_told_has_its_row_and_every_row_its_limit() -> None:
+    async def scenario() -> None:
+        told = Room(discover()).guest().hello().limits
+        assert keys_table(section("Limits and time")).keys() == told.keys()
+
+    run(scenario)
 
 
 def test_the_bound_of_arrays_and_maps_is_that_of_the_code() -> None:

@@ -9,15 +9,12 @@ import typer
 from asrd.cli.exits import CommandError, Exit, report
 from asrd.cli.options import JsonOption, SocketOption
 from asrd.cli.printing import say
-from asrd.cli.tables import as_size
+from asrd.cli.tables import REPORT_COLUMNS, as_size, entry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from asrd.wire.messages import Health, ModelHealth, ProviderHealth
-
-COLUMNS = 80
-"""Everywhere, so that what is pasted into a report looks the same."""
 
 
 def health(
@@ -66,11 +63,11 @@ def _lines(found: "Health") -> Iterator[str]:
     facts = [_words(found.state), f"up for {_span(found.uptime_s)}", as_size(found.memory_bytes)]
     if found.state == "degraded":  # the other states say it themselves
         facts.insert(1, "ready" if found.ready else "not ready")
-    yield from _entry("", facts)
+    yield from entry("", facts)
     for name, provider in sorted(found.providers.items()):
         yield from _provider(name, provider)
     if found.voice_activity is not None:
-        yield from _entry("  voice activity: ", _facts(found.voice_activity))
+        yield from entry("  voice activity: ", _facts(found.voice_activity))
         yield from _problem("    ", found.voice_activity.problem)
 
 
@@ -81,14 +78,14 @@ def _provider(name: str, provider: "ProviderHealth") -> Iterator[str]:
     if len(provider.models) > 1:
         count = f"{len(provider.models)} models"
         facts = [_words(provider.state), trust, count, as_size(provider.memory_bytes)]
-        yield from _entry(title, facts)
+        yield from entry(title, facts)
         for model in provider.models:
-            yield from _entry(f"    {model.model}: ", _facts(model))
+            yield from entry(f"    {model.model}: ", _facts(model))
             yield from _problem("      ", model.problem)
     else:
         about = [fact for model in provider.models for fact in _facts(model)[1:]]
         state = _words(provider.state)
-        yield from _entry(title, [state, trust, f"model {provider.model}", *about])
+        yield from entry(title, [state, trust, f"model {provider.model}", *about])
         yield from _problem("    ", provider.problem)
     if provider.remedy:
         yield f"    {provider.remedy}"  # in one piece, to be pasted
@@ -114,14 +111,8 @@ def _facts(model: "ModelHealth") -> list[str]:
     return facts
 
 
-def _entry(title: str, facts: list[str]) -> list[str]:
-    text = title + ", ".join(fact for fact in facts if fact)
-    indent = len(title) - len(title.lstrip()) + 4
-    return textwrap.wrap(text, COLUMNS, subsequent_indent=indent * " ", break_on_hyphens=False)
-
-
 def _problem(indent: str, problem: str) -> list[str]:
-    return textwrap.wrap(problem, COLUMNS, initial_indent=indent, subsequent_indent=indent)
+    return textwrap.wrap(problem, REPORT_COLUMNS, initial_indent=indent, subsequent_indent=indent)
 
 
 def _words(state: str) -> str:

@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -68,6 +68,16 @@ def serve(
         str | None,
         typer.Option(metavar="SIZE", help="Memory for all models, such as 4GB or 60%."),
     ] = None,
+    slots: Annotated[
+        str | None,
+        typer.Option(metavar="N|auto", help="Local decodes at a time. [default: 1]"),
+    ] = None,
+    ladder: Annotated[
+        bool | None,
+        typer.Option(
+            "--ladder/--no-ladder", help="Do less for each under overload. [default: ladder]"
+        ),
+    ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="On stderr.")] = LogLevel.INFO,
 ) -> None:
     """Run the daemon, until it is told to stop.
@@ -76,7 +86,7 @@ def serve(
     Options win over the configuration file. The provider `auto` is the one that suits the machine.
     """
     gc.disable()  # the daemon enables it once it is put together
-    from asrd.config import default_socket_path
+    from asrd.paths import default_socket_path
 
     if stdio and socket is not None:
         raise typer.BadParameter("--stdio and --socket exclude each other", param_hint="--socket")
@@ -92,7 +102,8 @@ def serve(
         warm_up=warm_up or own.warm_up,
         required=required or own.required,
     )
-    rule = settled.residency
+    rule, scheduling = settled.residency, settled.scheduling
+    is_enabled = scheduling.ladder.enabled if ladder is None else ladder
     settled = replace(
         settled,
         fallback=tuple(fallback) if fallback else settled.fallback,
@@ -102,6 +113,11 @@ def serve(
             max_models=max_models or rule.max_models,
             idle_ttl_s=idle_ttl_s or rule.idle_ttl_s,
             memory_budget=_size(memory_budget) or rule.memory_budget,
+        ),
+        scheduling=replace(
+            scheduling,
+            slots=_slots(slots) or scheduling.slots,
+            ladder=replace(scheduling.ladder, enabled=is_enabled),
         ),
     )
     from asrd.server import app, logs
@@ -138,6 +154,16 @@ def _with_provider(
         model=model or (None if is_other else config.model),
         providers=providers,
     )
+
+
+def _slots(text: str | None) -> int | Literal["auto"] | None:
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    if text.isascii() and text.isdigit() and int(text):
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is no number from 1 on, nor auto", param_hint="--slots")
 
 
 def _size(text: str | None) -> str | None:

@@ -1,41 +1,212 @@
-"""`asrd stats`: what the daemon counts."""
+"""`asrd stats`: how the daemon copes, what waits, and how long it takes."""
 
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from asrd.cli.options import JsonOption, SocketOption
 from asrd.cli.printing import say
+from asrd.cli.tables import REPORT_COLUMNS, entry, render
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from asrd.wire.messages import Stats
+
+LEVELS = (
+    "everybody gets all",
+    "longer chunks",
+    "fewer partials, smaller models",
+    "finals only for the secondary source",
+    "read by a fallback",
+)
+"""The rungs of the ladder, as `daemon/PROTOCOL.md` tells them."""
+
+TROUBLES = {
+    "decodes_failed": ("decode failed", "decodes failed"),
+    "decodes_aborted": ("decode aborted", "decodes aborted"),
+    "partials_left_out": ("partial left out", "partials left out"),
+    "queue_timeouts": ("queue timeout", "queue timeouts"),
+    "worker_restarts": ("worker restart", "worker restarts"),
+}
+"""Counters that are told only where they are not 0."""
+
+Queue = Mapping[str, Any]
+"""What is told of one source or provider. A daemon of another version may leave something out."""
+
 
 def stats(json: JsonOption = False, socket: SocketOption = None) -> None:
-    """Print the daemon's counters, queues and latencies."""
+    """Print the daemon's load, queues and latencies."""
     import asyncio
 
-    from asrd.cli.transcripts import to_json
-
     found = asyncio.run(_ask(socket))
-    say(to_json(found) if json else "\n".join(_lines("", found)))
+    say(_as_json(found) if json else "\n".join(_lines(found)))
 
 
-async def _ask(socket: "Path | None") -> dict[str, Any]:
-    import msgspec
-
+async def _ask(socket: "Path | None") -> "Stats":
     from asrd.cli.reach import running
 
     async with running(socket) as client:
-        fields: dict[str, Any] = msgspec.to_builtins(await client.stats())
+        return await client.stats()
+
+
+def _as_json(found: "Stats") -> str:
+    import msgspec
+
+    from asrd.cli.transcripts import to_json
+
+    fields = msgspec.to_builtins(found)
     del fields["type"]
-    return fields
+    return to_json(fields)
 
 
-def _lines(path: str, value: object) -> list[str]:
-    if isinstance(value, dict):
-        return [
-            line
-            for key, item in value.items()
-            for line in _lines(f"{path}.{key}" if path else str(key), item)
-        ]
-    shown = f"{value:g}" if isinstance(value, float) else str("-" if value is None else value)
-    return [f"{path} {shown}"]
+# ── the head ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _lines(found: "Stats") -> Iterator[str]:
+    counters = found.counters
+    yield from entry("", _head(found))
+    for name, group in sorted(found.groups.items()):
+        slots = f"{group.get('running', 0):g} of {group.get('slots', 0):g} slots in use"
+        facts = [f"load {group.get('load', 0):.2f}", slots]
+        if group.get("level", 0) != found.level:
+            facts.append(_level(int(group.get("level", 0))))
+        yield from entry(f"  {_printable(name)}: ", facts)
+    troubles = [
+        f"{_count(counters[name])} {one if counters[name] == 1 else many}"
+        for name, (one, many) in TROUBLES.items()
+        if counters.get(name)
+    ]
+    if troubles:
+        yield from entry("  ", troubles)
+    for table in (
+        _table(found.queues, QUEUE_HEADINGS, _queue_cells),
+        _table(found.queues, LATENCY_HEADINGS, _latency_cells),
+        _batches(found.queues),
+    ):
+        if table:
+            yield ""
+            yield table
+
+
+def _head(found: "Stats") -> list[str]:
+    counters = found.counters
+    streams = counters.get("streams_open", 0)
+    facts = [
+        _level(found.level),
+        f"{_count(streams)} {'stream' if streams == 1 else 'streams'} open",
+    ]
+    if not found.groups and "decode_slots" in counters:
+        running, slots = counters.get("decodes_running", 0), counters["decode_slots"]
+        facts.append(f"{running} of {slots} slots in use")
+    if "partial_interval_s" in counters:
+        facts.append(f"partials every {counters['partial_interval_s']:g} s")
+    if found.real_time_factor is not None:
+        facts.append(f"real-time factor {_factor(found.real_time_factor)}")
+    return facts
+
+
+def _level(level: int) -> str:
+    return f"level {level} ({LEVELS[level]})" if level < len(LEVELS) else f"level {level}"
+
+
+# ── the tables ────────────────────────────────────────────────────────────────────────────────
+
+SOURCE, PROVIDER = "SOURCE", "PROVIDER"
+
+QUEUE_HEADINGS = ("WAITING", "FILL", "FINALS", "PARTIALS", "COALESCED", "ABORTED", "DROPPED")
+
+
+def _queue_cells(queue: Queue) -> list[str]:
+    depth, limit = queue.get("depth"), queue.get("limit")
+    fill = queue.get("fill_ratio")
+    dropped_s = queue.get("dropped_s")
+    return [
+        "" if depth is None else str(depth) if limit is None else f"{depth}/{limit}",
+        "" if fill is None else f"{fill:.0%}",
+        *(_count(queue[key]) if key in queue else "" for key in ("finals", "partials")),
+        *(_count(queue[key]) if queue.get(key) else "" for key in ("coalesced", "aborted")),
+        _milliseconds(dropped_s * 1000) if dropped_s else "",
+    ]
+
+
+LATENCY_HEADINGS = ("WAIT P50", "P95", "P99", "DECODE P50", "P95", "RTF")
+
+
+def _latency_cells(queue: Queue) -> list[str]:
+    wanted = {"queue_wait_ms": ("p50", "p95", "p99"), "decode_ms": ("p50", "p95")}
+    factor = queue.get("real_time_factor")
+    return [
+        *(
+            _milliseconds(queue[key][name]) if name in queue.get(key, {}) else ""
+            for key, names in wanted.items()
+            for name in names
+        ),
+        "" if factor is None else _factor(factor),
+    ]
+
+
+def _table(
+    queues: Mapping[str, Queue], headings: tuple[str, ...], cells: Callable[[Queue], list[str]]
+) -> str:
+    """One row for each source, then one for each provider. Columns without a cell are left out."""
+    rows: dict[str, list[list[str]]] = {SOURCE: [], PROVIDER: []}
+    for name, queue in sorted(queues.items()):
+        found = cells(queue)
+        if any(found):
+            kind = PROVIDER if name.startswith("provider:") else SOURCE
+            rows[kind].append([_name(name), *found])
+    every = [*rows[SOURCE], *rows[PROVIDER]]
+    if not every:
+        return ""
+    used = [place for place in range(len(headings) + 1) if any(row[place] for row in every)]
+    first, *others = ([kind, *headings] for kind in (SOURCE, PROVIDER) if rows[kind])
+    below = [[PROVIDER] + [""] * len(headings)] if others else []
+    return render(
+        [first[place] for place in used],
+        [[row[place] for place in used] for row in (*rows[SOURCE], *below, *rows[PROVIDER])],
+        folded=first[0],
+        is_right_from=1,
+        columns=REPORT_COLUMNS,
+    )
+
+
+def _batches(queues: Mapping[str, Queue]) -> str:
+    """How many windows the calls to each provider held."""
+    heading = "WINDOWS IN A CALL:CALLS"
+    rows = [
+        (_name(name), " ".join(f"{size}:{calls}" for size, calls in queue["batches"].items()))
+        for name, queue in sorted(queues.items())
+        if queue.get("batches")
+    ]
+    table = render((PROVIDER, heading), rows, folded=heading, columns=REPORT_COLUMNS)
+    return table if rows else ""
+
+
+# ── cells ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _name(queue: str) -> str:
+    return _printable(queue.removeprefix("source:").removeprefix("provider:"))
+
+
+def _printable(name: str) -> str:
+    """A name without what a terminal would obey: sources are named by clients."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
+
+
+def _count(number: float) -> str:
+    """A whole number in six characters at the most."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= 100 * size:
+            return f"{number / size:.0f}{unit}"
+    return f"{number:.0f}"
+
+
+def _milliseconds(value_ms: float) -> str:
+    if value_ms < 999.5:
+        return f"{value_ms:.{1 if value_ms < 9.95 else 0}f} ms"
+    return f"{value_ms / 1000:.{1 if value_ms < 99_950 else 0}f} s"
+
+
+def _factor(factor: float) -> str:
+    return f"{factor:.3g}" if factor < 1000 else f"{factor:.0f}"

@@ -17,7 +17,7 @@ from asrd.providers import processes
 from asrd.providers.breaker import BreakerState
 from asrd.providers.catalogue import ModelKey
 from asrd.providers.lifecycle import ModelState
-from asrd.providers.pool import PROBE_S, probe_call
+from asrd.providers.pool import PROBE_S, probe_call, probe_problem
 from asrd.providers.resident import Resident
 from asrd.server.hub import Hub
 from asrd.wire.messages import Health, HealthState, ModelHealth, ProviderHealth
@@ -207,7 +207,7 @@ class Checkup:
             async with asyncio.timeout(DEEP_TIMEOUT_S):
                 await resident.ensure()
                 # Shielded: the call is the worker's until it answers, however long we look.
-                await asyncio.shield(resident.call(probe_call, PROBE_S))
+                return probe_problem(await asyncio.shield(resident.call(probe_call, PROBE_S)))
         except TimeoutError:
             # One that has done other work meanwhile has proved itself by that.
             if (resident.worked_at_s or 0.0) < began_s:

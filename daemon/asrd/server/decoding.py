@@ -4,28 +4,57 @@ This is the only place where the scheduler, the pool and the streams meet.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 
+from asrd.abilities import Abilities
 from asrd.audio import SAMPLE_RATE
 from asrd.clock import Clock
-from asrd.errors import AsrdError, DecodeCancelled
+from asrd.errors import AsrdError, DecodeCancelled, ErrorCode, ProtocolError
 from asrd.providers import calls
 from asrd.providers.catalogue import ModelKey
 from asrd.providers.pool import ModelPool
 from asrd.providers.supervisor import WorkerDied, WorkerStopped
-from asrd.scheduler.queue import Ticket
-from asrd.scheduler.scheduler import Scheduler, Turn
+from asrd.scheduler.batching import Batch
+from asrd.scheduler.measures import Outcome
+from asrd.scheduler.queue import Job
+from asrd.scheduler.scheduler import Scheduler
+from asrd.scheduler.slots import Alone
 from asrd.server.served import Containing, ServedStream
+from asrd.session.states import StreamState
 from asrd.session.stream import Want, Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """One window of a call."""
+
+    served: ServedStream
+    window: Window
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class _Call:
+    """A call under way: the batch that has the slot, and the windows of those that wanted one.
+
+    `is_alone` while no other window was given to the same worker.
+    """
+
+    batch: Batch
+    key: ModelKey
+    reads: dict[Hashable, _Read]
+    answer: asyncio.Future[calls.AnyAnswer]
+    is_alone: bool
 
 
 class Decoding:
     """Keeps the queue in step with what streams want and the workers busy.
 
     `advance` is called with each stream that a decode has changed; `containing` keeps an error of
-    one stream from the others.
+    one stream from the others. `move_on` lets the next model of its chain read a stream and says
+    whether there is one; `tell` tells a stream's client of an error.
     """
 
     def __init__(
@@ -33,16 +62,22 @@ class Decoding:
         scheduler: Scheduler,
         pool: ModelPool,
         clock: Clock,
+        *,
         advance: Callable[[ServedStream], None],
         containing: Containing,
+        move_on: Callable[[ServedStream], bool],
+        tell: Callable[[ServedStream, ProtocolError], None],
     ) -> None:
         self._scheduler = scheduler
         self._pool = pool
         self._clock = clock
         self._advance = advance
         self._containing = containing
-        self._served: dict[int, ServedStream] = {}
-        self._running: dict[int, tuple[ModelKey, asyncio.Future[calls.AnyAnswer]]] = {}
+        self._move_on = move_on
+        self._tell = tell
+        self._served: dict[Hashable, ServedStream] = {}
+        self._running: dict[Hashable, _Call] = {}
+        self._gathering = 0
 
     def update(self, served: ServedStream) -> None:
         """The stream may want something else than before."""
@@ -53,18 +88,13 @@ class Decoding:
         self._served[served.served_id] = served
         self._pool.need(served.key)
         # A stream that moves to a model is told of that model's change before the queue is.
-        self._scheduler.set_ready(served.key, is_ready=self._pool.takes_work(served.key))
-        self._scheduler.want(
-            Ticket(
-                stream=served.served_id,
-                priority=served.priority,
-                is_partial=want is Want.PARTIAL,
-                model=served.key,
-                provider=served.key.provider,
-                source=served.asked.source,
-            )
-        )
+        abilities = self._see_model(served.key)
+        crowded = self._scheduler.want(_job(served, want, abilities))
+        if crowded is not None:
+            self._make_room(self._served[crowded])
         self.pump()
+        if want is Want.FINAL and served.served_id in self._served:
+            self._preempt(served)
 
     def forget(self, served: ServedStream) -> None:
         """The stream wants nothing."""
@@ -73,81 +103,204 @@ class Decoding:
 
     def give_up(self, served: ServedStream) -> None:
         """The stream has ended: what is being read of it need not be read to its end."""
-        self.forget(served)
-        running = self._running.get(served.served_id)
-        if running is not None:
-            key, call = running
-            resident = self._pool.residents.get(key)
-            if resident is not None:
-                resident.abort(call)
+        self._served.pop(served.served_id, None)
+        self._scheduler.forget(served.served_id)
+        call = self._running.get(served.served_id)
+        if call is not None and all(_has_ended(read) for read in call.reads.values()):
+            self._abort(call)
 
     def model_changed(self, key: ModelKey) -> None:
         """A model has become able or unable to take work."""
         if any(served.key == key for served in self._served.values()):
             self._pool.need(key)
-        self._scheduler.set_ready(key, is_ready=self._pool.takes_work(key))
+        self._see_model(key)
         self.pump()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let many streams change before the next decode begins, so that it takes all it can."""
+        self._gathering += 1
+        try:
+            yield
+        finally:
+            self._gathering -= 1
+            self.pump()
 
     def pump(self) -> None:
         """Start every decode that may start now."""
-        while (turn := self._scheduler.next_turn()) is not None:
-            served = self._served.pop(int(str(turn.ticket.stream)))
-            window = None
-            with self._containing(served):
-                window = served.stream.begin_decode()
-            if window is None:  # it wants nothing any more, or failed
-                self._scheduler.abandon(turn)
+        if self._gathering:
+            return
+        while (batch := self._scheduler.next_batch()) is not None:
+            reads: dict[Hashable, _Read] = {}
+            for job in batch.jobs:
+                served = self._served.pop(job.stream)
+                window = None
+                with self._containing(served):
+                    window = served.stream.begin_decode()
+                if window is not None:  # else it wants nothing any more, or failed
+                    reads[job.stream] = _Read(served=served, window=window)
+            if reads:
+                self._start(batch, reads)
             else:
-                self._start(turn, served, window)
+                nothing = [Outcome.NOTHING] * len(batch.jobs)
+                self._scheduler.finish(batch, nothing, [0.0] * len(batch.jobs))
 
-    def _start(self, turn: Turn, served: ServedStream, window: Window) -> None:
-        asked, key = served.asked, served.key
+    def check(self) -> None:
+        """Look after finals that have waited for too long. To be called every half second or so."""
+        for job in self._scheduler.timed_out():
+            served = self._served[job.stream]
+            with self._containing(served):
+                self._scheduler.accounts.time_out(job)
+                if not self._move_on(served):
+                    served.stream.drop_waiting("queue_timeout")
+                    self._complain(served)
+                self._advance(served)
+        self.pump()  # slots may have been added
 
-        def make_decode(call_id: int) -> calls.AnyCall:
-            return calls.Decode(
-                id=call_id,
-                audio=window.audio.tobytes(),
-                language=asked.language,
-                task=asked.task,
-                words=asked.words,
-                prompt=asked.prompt,
-                is_partial=window.want is Want.PARTIAL,
-            )
+    # ── inside ────────────────────────────────────────────────────────────────────────────────
 
-        answer = self._pool.resident(key).call(make_decode, len(window.audio) / SAMPLE_RATE)
-        self._running[served.served_id] = key, answer
-        answer.add_done_callback(partial(self._decoded, turn, served, window))
+    def _complain(self, served: ServedStream) -> None:
+        text = "a final waited for its decode for too long, and was dropped"
+        self._tell(served, ProtocolError(ErrorCode.QUEUE_TIMEOUT, text, stream=served.asked.stream))
 
-    def _decoded(
-        self,
-        turn: Turn,
-        served: ServedStream,
-        window: Window,
-        answer: asyncio.Future[calls.AnyAnswer],
-    ) -> None:
-        key, _ = self._running.pop(served.served_id)
-        self._pool.tenancy.touch(key)
-        outcome = answer.exception() or answer.result()
-        if isinstance(outcome, DecodeCancelled):
-            self._scheduler.abandon(turn)
-        else:
-            self._scheduler.finish(
-                turn,
-                audio_s=len(window.audio) / SAMPLE_RATE,
-                has_failed=isinstance(outcome, BaseException),
-            )
+    def _see_model(self, key: ModelKey) -> Abilities:
+        resident = self._pool.residents.get(key)
+        abilities = Abilities() if resident is None else resident.abilities
+        self._scheduler.set_model(key, abilities if self._pool.takes_work(key) else None)
+        return abilities
+
+    def _make_room(self, served: ServedStream) -> None:
+        """The queue of its source is full: the oldest audio that waits in it goes."""
         with self._containing(served):
-            match outcome:
-                case WorkerStopped():
-                    served.stream.retry_decode(str(outcome), is_suspect=False)
-                case WorkerDied():
-                    served.stream.retry_decode(str(outcome))
-                case AsrdError():
-                    served.stream.fail_decode(str(outcome))
-                case calls.Decoded():
-                    read = replace(outcome.hypothesis, provider=key.provider, model=key.model)
-                    served.stream.end_decode(read, self._clock.now_s())
-                case _:
-                    raise TypeError(f"a decode was answered with {outcome!r}")
+            served.stream.drop_waiting("queue_full")
             self._advance(served)
-        self.pump()
+
+    def _preempt(self, served: ServedStream) -> None:
+        batch = self._scheduler.preempt(served.served_id)
+        if batch is not None:
+            running = next(call for call in self._running.values() if call.batch is batch)
+            self._abort(running)
+
+    def _abort(self, call: _Call) -> None:
+        resident = self._pool.residents.get(call.key)
+        if resident is not None:
+            resident.abort(call.answer)
+
+    def _start(self, batch: Batch, reads: dict[Hashable, _Read]) -> None:
+        windows = [read.window for read in reads.values()]
+        items = [_item(read) for read in reads.values()]
+        key = next(iter(reads.values())).served.key
+        answer = self._pool.resident(key).call(
+            lambda call_id: calls.Decode(id=call_id, items=items),
+            max(len(window.audio) for window in windows) / SAMPLE_RATE,
+            len(items),
+        )
+        call = _Call(batch=batch, key=key, reads=reads, answer=answer, is_alone=len(reads) == 1)
+        for other in self._running.values():
+            if other.key == key:
+                call.is_alone = other.is_alone = False
+        self._running.update(dict.fromkeys(reads, call))
+        answer.add_done_callback(partial(self._decoded, call))
+
+    def _decoded(self, call: _Call, answer: asyncio.Future[calls.AnyAnswer]) -> None:
+        for stream in call.reads:
+            del self._running[stream]
+        self._pool.tenancy.touch(call.key)
+        result = answer.exception() or answer.result()
+        found = dict(zip(call.reads, _each(result, len(call.reads)), strict=True))
+        jobs = [job.stream for job in call.batch.jobs]
+        for job in call.batch.jobs:
+            if isinstance(found.get(job.stream), calls.Read):
+                coalesced = call.reads[job.stream].window.coalesced
+                self._scheduler.accounts.coalesce(job, coalesced)
+        lengths = {stream: len(read.window.audio) for stream, read in call.reads.items()}
+        self._scheduler.finish(
+            call.batch,
+            [_outcome(call.reads.get(stream), found.get(stream)) for stream in jobs],
+            [lengths.get(stream, 0) / SAMPLE_RATE for stream in jobs],
+            result.decode_s if isinstance(result, calls.Decoded) else None,
+        )
+        with self.together():
+            for stream, read in call.reads.items():
+                with self._containing(read.served):
+                    self._settle(read.served, call, found[stream])
+                    self._advance(read.served)
+
+    def _settle(self, served: ServedStream, call: _Call, found: object) -> None:
+        """Hand a stream what became of its window."""
+        stream = served.stream
+        served.goes_alone = False
+        match found:
+            case calls.Read():
+                key = call.key
+                read = replace(found.hypothesis, provider=key.provider, model=key.model)
+                stream.end_decode(read, self._clock.now_s())
+            case calls.NotRead(kind="cancelled"):
+                stream.retry_decode(found.message, is_suspect=False)
+            case calls.NotRead():
+                stream.fail_decode(found.message)
+            case WorkerStopped() | DecodeCancelled():
+                stream.retry_decode(str(found), is_suspect=False)
+            case WorkerDied():
+                # Of several windows one may be to blame: each is read by itself then.
+                served.goes_alone = True
+                stream.retry_decode(str(found), is_suspect=call.is_alone)
+            case AsrdError():
+                stream.fail_decode(str(found))
+            case _:
+                raise TypeError(f"a decode was answered with {found!r}")
+
+
+def _job(served: ServedStream, want: Want, abilities: Abilities) -> Job:
+    is_partial = want is Want.PARTIAL
+    batch_key: Hashable = None
+    if served.goes_alone:
+        batch_key = Alone(served.served_id)
+    elif abilities.max_batch > 1:
+        context_s = abilities.context_s(served.stream.next_window_s, is_partial=is_partial)
+        batch_key = (context_s, is_partial, served.asked.words)
+    return Job(
+        stream=served.served_id,
+        session=served.session.session_id,
+        priority=served.priority,
+        is_partial=is_partial,
+        model=served.key,
+        batch_key=batch_key,
+        provider=served.key.provider,
+        source=served.asked.source,
+        is_live=served.delivery == "live",
+    )
+
+
+def _item(read: _Read) -> calls.Item:
+    asked, window = read.served.asked, read.window
+    return calls.Item(
+        audio=window.audio.tobytes(),
+        language=asked.language,
+        task=asked.task,
+        words=asked.words,
+        prompt=asked.prompt,
+        is_partial=window.want is Want.PARTIAL,
+    )
+
+
+def _each(result: object, count: int) -> list[object]:
+    """What became of each window; what befell the call befell all."""
+    if isinstance(result, calls.Decoded):
+        return list(result.outcomes)
+    return [result] * count
+
+
+def _outcome(read: _Read | None, found: object) -> Outcome:
+    if read is None or (isinstance(found, DecodeCancelled) and _has_ended(read)):
+        return Outcome.NOTHING
+    if isinstance(found, calls.Read):
+        return Outcome.READ
+    is_cancelled = isinstance(found, calls.NotRead) and found.kind == "cancelled"
+    if is_cancelled or isinstance(found, DecodeCancelled | WorkerDied):
+        return Outcome.PUT_BACK
+    return Outcome.FAILED
+
+
+def _has_ended(read: _Read) -> bool:
+    return read.served.stream.state is StreamState.CLOSED

@@ -18,12 +18,15 @@ from asrd.providers.pool import ModelPool
 from asrd.providers.registry import Registry
 from asrd.providers.residency import NoRoom
 from asrd.scheduler.scheduler import Scheduler
+from asrd.scheduler.slots import Placement
 from asrd.server.decoding import Decoding
 from asrd.server.failover import Failover, place_in
 from asrd.server.listening import VoiceService
-from asrd.server.served import Owner, ServedStream, delivery_of, priority_of, rule_of
+from asrd.server.overload import Overload
+from asrd.server.resources import Resources
+from asrd.server.served import Owner, ServedStream, rule_of, serve
 from asrd.server.tasks import TaskKeeper
-from asrd.server.translate import error_message, message_of, moved_message, refusing, seconds
+from asrd.server.translate import error_message, ladder_message, message_of, refusing, seconds
 from asrd.session import effects
 from asrd.session.effects import Effect
 from asrd.session.session import Session
@@ -51,16 +54,36 @@ class Hub:
             on_change=self._model_changed,
             start=self.tasks.start,
         )
-        self.scheduler = Scheduler(
+        self.scheduler = Scheduler(clock, config.scheduling, self._placement)
+        self.failover = Failover(self.pool, clock, config.supervision.breaker_open_s, self._moved)
+        self.decoding = Decoding(
+            self.scheduler,
+            self.pool,
             clock,
-            slots=config.scheduling.slots,
-            decodes_per_provider=config.scheduling.decodes_per_provider,
+            advance=self.advance,
+            containing=self.containing,
+            move_on=self.failover.move_on,
+            tell=lambda served, error: self._send(served, error_message(error)),
         )
         self.voice = VoiceService(
-            clock, config.supervision, self.advance, self.containing, self.cut_off
+            clock,
+            config.supervision,
+            self.advance,
+            self.containing,
+            self.cut_off,
+            self.decoding.together,
         )
-        self.decoding = Decoding(self.scheduler, self.pool, clock, self.advance, self.containing)
-        self.failover = Failover(self.pool, clock, config.supervision.breaker_open_s, self._move)
+        self.overload = Overload(
+            config.scheduling,
+            self.scheduler,
+            self.pool,
+            clock,
+            streams=lambda: self.all_streams,
+            replace=self.failover.place,
+            send=self._send,
+            advance=self.advance,
+        )
+        self.resources = Resources(config.scheduling, self.scheduler, self.pool, clock)
         self.is_draining = False
         self.no_streams = asyncio.Event()
         self.no_streams.set()
@@ -115,26 +138,15 @@ class Hub:
         chain = self._chain(asked)
         first = next(level for level, key in enumerate(chain) if key is not None)
         level = place_in(self.pool, chain, first)
-        key = chain[level]
-        assert key is not None  # noqa: S101 - place_in chooses among those that are here
         stream = session.open(asked.stream, rule_of(asked, self.config))
-        served = ServedStream(
-            stream=stream,
-            session=session,
-            asked=asked,
-            chain=chain,
-            key=key,
-            level=level,
-            priority=priority_of(asked),
-            delivery=delivery_of(asked),
-        )
+        served = serve(stream, session, asked, chain, level, self.config, self.clock.now_s())
         known = self._served[session]
         for number in known.keys() - session.commits.keys():
             del known[number]  # as the session has
         known[asked.stream] = served
         self.no_streams.clear()
-        self.pool.tenancy.acquire(key)
-        if self._is_ready(key):
+        self.pool.tenancy.acquire(served.key)
+        if self._is_ready(served.key):
             self._opened(served)
         else:
             self.tasks.start(self._open_later(served))
@@ -165,7 +177,7 @@ class Hub:
         try:
             yield
         except Exception:  # a bug, whichever: it is logged with its traceback
-            log.exception("stream_failed", **_names(served))
+            log.exception("stream_failed", **served.names)
             text = "the daemon failed on this stream; its log says why"
             self.cut_off(served, ErrorCode.INTERNAL, text)
 
@@ -227,14 +239,20 @@ class Hub:
         for resident in (self.pool.resident(key), self.voice.resident):
             resident.begin()
 
+    def _placement(self, provider: str) -> Placement:
+        own = self.config.of(provider)
+        is_remote = self.registry.get(provider).provider.is_remote
+        return Placement(group=None if is_remote else own.device_group, max_decodes=own.max_decodes)
+
     def _is_ready(self, key: ModelKey) -> bool:
         return self.pool.resident(key).state.is_up and self.voice.resident.state.is_up
 
     def _opened(self, served: ServedStream) -> None:
         served.stream.open()
         self.advance(served)
-        if served.level:
-            self._send(served, moved_message(served, is_restored=False))
+        if served.is_on_fallback:
+            self._tell_move(served)
+        self.overload.joined(served)
 
     async def _open_later(self, served: ServedStream) -> None:
         key, error = served.key, None
@@ -256,30 +274,26 @@ class Hub:
         served.session.forget(served.asked.stream)
         self._served[served.session].pop(served.asked.stream, None)
         self._let_go(served)
-        log.warning("stream_refused", problem=error.message, **_names(served))
+        log.warning("stream_refused", problem=error.message, **served.names)
         self._send(served, error_message(error))
 
-    def _move(self, served: ServedStream, level: int) -> None:
-        """Have another model of its chain read the stream."""
-        key = served.chain[level]
-        if key is None:
-            return
-        log.warning("stream_moved", to=str(key), place=level, **_names(served))
-        self.pool.tenancy.acquire(key)
-        self.pool.tenancy.release(served.key)
-        served.key, served.level = key, level
-        self.pool.resident(key).begin()
+    def _moved(self, served: ServedStream) -> None:
         if served.stream.is_ready:
-            # Back on the first of the chain without its being up: there the work at least waits.
-            is_restored = level == 0 and self.pool.is_up(key)
-            self._send(served, moved_message(served, is_restored=is_restored))
+            self._tell_move(served)
             self.decoding.update(served)
+
+    def _tell_move(self, served: ServedStream) -> None:
+        level = served.level_felt(self.overload.level_of(served))
+        # Back on the first of the chain without its being up: there the work at least waits.
+        is_restored = served.key == served.own_chain[0] and self.pool.is_up(served.key)
+        action = f"read by {served.key}"
+        self._send(served, ladder_message(served, level, action, is_restored=is_restored))
 
     def _tell(self, served: ServedStream, told: Iterable[Effect]) -> None:
         owner = self._owners.get(served.session)
         for effect in told:
             if isinstance(effect, effects.Dropped):
-                tally = self.scheduler.source_tally(served.asked.source)
+                tally = self.scheduler.accounts.of_source(served.asked.source)
                 tally.dropped_s += seconds(effect.end - effect.start)
             if owner is not None:
                 owner.send(message_of(served, effect))
@@ -297,6 +311,9 @@ class Hub:
         self.pool.check()
         self.voice.resident.check(self.clock.now_s())
         self.failover.check(self.all_streams)
+        self.resources.check()
+        self.overload.check()
+        self.decoding.check()
 
     def _model_changed(self, key: ModelKey) -> None:
         for served in self.all_streams:
@@ -312,7 +329,7 @@ class Hub:
             segments=end.segments,
             audio_s=seconds(end.audio),
             dropped_s=seconds(end.dropped),
-            **_names(served),
+            **served.names,
         )
 
     def _let_go(self, served: ServedStream) -> None:
@@ -321,12 +338,3 @@ class Hub:
         self.pool.tenancy.release(served.key)
         if not self.all_streams:
             self.no_streams.set()
-
-
-def _names(served: ServedStream) -> dict[str, str | int]:
-    return {
-        "session": served.session.session_id,
-        "stream": served.asked.stream,
-        "source": served.asked.source,
-        "model": str(served.key),
-    }

@@ -8,6 +8,7 @@ streams share a round trip.
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import structlog
@@ -35,7 +36,8 @@ class VoiceService:
     """Feeds the voice-activity worker and hands its answers back.
 
     `advance` is called with each stream that has heard something; `containing` keeps an error of
-    one stream from the others of the same tick; `cut_off` ends one that cannot be heard.
+    one stream from the others of the same tick; `cut_off` ends one that cannot be heard;
+    what is heard of many is passed on `together`.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class VoiceService:
         advance: Callable[[ServedStream], None],
         containing: Containing,
         cut_off: CutOff,
+        together: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._clock = clock
         self._advance = advance
         self._containing = containing
         self._cut_off = cut_off
+        self._together = together
         self._waiting: dict[int, ServedStream] = {}
         self._sent: list[tuple[ServedStream, Unscored]] = []
         self._suspects: deque[tuple[ServedStream, Unscored]] = deque()
@@ -100,12 +104,13 @@ class VoiceService:
             return
         waiting, self._waiting = self._waiting, {}
         now_s = self._clock.now_s()
-        for served in waiting.values():
-            with self._containing(served):
-                unscored = served.stream.take_unscored(now_s)
-                if unscored is not None:
-                    self._sent.append((served, unscored))
-                self._advance(served)
+        with self._together():
+            for served in waiting.values():
+                with self._containing(served):
+                    unscored = served.stream.take_unscored(now_s)
+                    if unscored is not None:
+                        self._sent.append((served, unscored))
+                    self._advance(served)
         if self._sent:
             self._send()
 
@@ -139,11 +144,12 @@ class VoiceService:
             raise TypeError(f"a score was answered with {type(result).__name__}")
         sent, self._sent = self._sent, []
         now_s = self._clock.now_s()
-        for (served, _), found in zip(sent, result.streams, strict=True):
-            with self._containing(served):
-                served.voice_state = found.state
-                served.stream.scored(np.frombuffer(found.probabilities, np.float32), now_s)
-                self._advance(served)
+        with self._together():
+            for (served, _), found in zip(sent, result.streams, strict=True):
+                with self._containing(served):
+                    served.voice_state = found.state
+                    served.stream.scored(np.frombuffer(found.probabilities, np.float32), now_s)
+                    self._advance(served)
         self._go_on()
 
     def _blame(self) -> None:

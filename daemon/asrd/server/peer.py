@@ -99,9 +99,10 @@ class Peer:
                 self._refuse(ProtocolError(ErrorCode.INTERNAL, text, fatal=True))
         # A read brings many chunks; each stream moves on once for all of them.
         touched, self._touched = self._touched, {}
-        for served in touched.values():
-            with self._hub.containing(served):
-                self._hub.advance(served)
+        with self._hub.decoding.together():
+            for served in touched.values():
+                with self._hub.containing(served):
+                    self._hub.advance(served)
         self._balance_reading()
         self.outbox.flush()
 
@@ -185,6 +186,9 @@ class Peer:
         again: list[wire.ServerMessage] = []
         is_resumed = session is not None
         if session is None:
+            if self._sessions.connected >= self._limits.max_sessions:
+                text = f"{self._limits.max_sessions} sessions are open, which is the limit"
+                raise ProtocolError(ErrorCode.BUSY, text, fatal=True, retry_after_ms=1000)
             session = self._sessions.create(self._uid, self)
         else:
             again = self._sessions.resume(session, message.have, self)
@@ -210,8 +214,8 @@ class Peer:
                 "allowed: send it in smaller ones",
                 stream=message.stream,
             )
-        served.stream.receive(message.data, message.offset)
         self._touched[message.stream] = served
+        served.receive(message.data, message.offset, self._heard_at_s)
 
     def _control(self, message: wire.Flush | wire.Close | wire.Cancel) -> None:
         served = self._hub.get(self._open_session, message.stream)

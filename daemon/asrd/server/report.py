@@ -1,5 +1,7 @@
 """Health and statistics, as the daemon tells them."""
 
+from typing import Any
+
 from asrd.scheduler.measures import Tally
 from asrd.server.checkup import Checkup
 from asrd.server.hub import Hub
@@ -19,55 +21,81 @@ class Reporter:
 
     def stats(self) -> Stats:
         """Counters since the start, queues as they are now, latencies of the latest decodes."""
-        scheduler = self._hub.scheduler
-        tallies = list(scheduler.by_source.values())
-        audio_s = sum(tally.audio_s for tally in tallies)
-        decode_s = sum(tally.decode_s for tally in tallies)
-        limits = self._hub.config.limits
-        bound = limits.max_connections * limits.max_streams
+        hub = self._hub
+        scheduler, accounts = hub.scheduler, hub.scheduler.accounts
+        total = accounts.total
+        limits = hub.config.limits
+        every_stream = limits.max_sessions * limits.max_streams
         queues = {
-            f"{kind}:{name}": self._queue(tally, bound)
-            for kind, group in (
-                ("source", scheduler.by_source),
-                ("provider", scheduler.by_provider),
-            )
-            for name, tally in group.items()
+            f"source:{name}": _queue(tally, scheduler.limit(name))
+            for name, tally in accounts.by_source.items()
         }
+        for name, tally in accounts.by_provider.items():
+            batches = {str(size): calls for size, calls in sorted(tally.batches.items())}
+            queues[f"provider:{name}"] = {**_queue(tally, every_stream), "batches": batches}
+        dropped_s = sum(tally.dropped_s for tally in accounts.by_source.values())
         return Stats(
             counters={
-                "streams_open": len(self._hub.all_streams),
-                "decodes_running": scheduler.running,
-                "decode_slots": scheduler.slots,
+                "streams_open": len(hub.all_streams),
+                "decodes_running": scheduler.slots.running,
+                "decode_slots": scheduler.slots.local,
                 "streams_waiting": scheduler.waiting,
-                "finals": sum(tally.finals for tally in tallies),
-                "partials": sum(tally.partials for tally in tallies),
-                "decodes_failed": sum(tally.failed for tally in tallies),
-                "audio_s": round(audio_s, 3),
-                "decode_s": round(decode_s, 3),
-                "dropped_s": round(sum(tally.dropped_s for tally in tallies), 3),
+                "partial_interval_s": hub.overload.partial_interval_s,
+                "finals": total.finals,
+                "partials": total.partials,
+                "decodes_failed": total.failed,
+                "decodes_aborted": total.aborted,
+                "partials_coalesced": total.coalesced,
+                "partials_left_out": total.left_out,
+                "queue_timeouts": total.timed_out,
+                "calls": total.batches.total(),
+                "audio_s": round(total.audio_s, 3),
+                "decode_s": round(total.decode_s, 3),
+                "dropped_s": round(dropped_s, 3),
                 "worker_restarts": sum(
-                    resident.restarts for resident in self._hub.pool.residents.values()
+                    resident.restarts for resident in hub.pool.residents.values()
                 ),
             },
             queues=queues,
-            latencies={
-                "queue_wait_ms": scheduler.queue_wait.percentiles_ms(),
-                "decode_ms": scheduler.decode_time.percentiles_ms(),
+            groups={
+                name: {
+                    "slots": scheduler.slots.of_group(name),
+                    "running": scheduler.slots.running_in(name),
+                    "load": round(group.load, 3),
+                    "level": group.level,
+                }
+                for name, group in hub.overload.groups.items()
             },
-            real_time_factor=round(decode_s / audio_s, 4) if audio_s else None,
-            level=0,
+            latencies={
+                "queue_wait_ms": total.queue_wait.percentiles_ms(),
+                "decode_ms": total.decode_time.percentiles_ms(),
+            },
+            real_time_factor=_rounded(total.real_time_factor),
+            level=hub.overload.level,
         )
 
-    def _queue(self, tally: Tally, bound: int) -> dict[str, int | float]:
-        return {
-            "depth": tally.waiting,
-            "limit": bound,
-            "fill_ratio": round(tally.waiting / bound, 4),
-            "decoding": tally.decoding,
-            "finals": tally.finals,
-            "partials": tally.partials,
-            "failed": tally.failed,
-            "audio_s": round(tally.audio_s, 3),
-            "decode_s": round(tally.decode_s, 3),
-            "dropped_s": round(tally.dropped_s, 3),
-        }
+
+def _queue(tally: Tally, limit: int) -> dict[str, Any]:
+    return {
+        "depth": tally.waiting,
+        "limit": limit,
+        "fill_ratio": round(tally.waiting / limit, 4),
+        "decoding": tally.decoding,
+        "finals": tally.finals,
+        "partials": tally.partials,
+        "failed": tally.failed,
+        "aborted": tally.aborted,
+        "coalesced": tally.coalesced,
+        "left_out": tally.left_out,
+        "timed_out": tally.timed_out,
+        "audio_s": round(tally.audio_s, 3),
+        "decode_s": round(tally.decode_s, 3),
+        "dropped_s": round(tally.dropped_s, 3),
+        "real_time_factor": _rounded(tally.real_time_factor),
+        "queue_wait_ms": tally.queue_wait.percentiles_ms(),
+        "decode_ms": tally.decode_time.percentiles_ms(),
+    }
+
+
+def _rounded(factor: float | None) -> float | None:
+    return None if factor is None else round(factor, 4)

@@ -37,6 +37,11 @@ class SessionStore:
     def __len__(self) -> int:
         return len(self._by_token)
 
+    @property
+    def connected(self) -> int:
+        """Sessions that a client is connected to."""
+        return sum(entry.owner is not None for entry in self._by_token.values())
+
     def create(self, uid: int, owner: Owner) -> Session:
         """A new session for a client of that uid."""
         self._made += 1

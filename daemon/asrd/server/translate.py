@@ -62,6 +62,8 @@ def welcome_message(
             "resume_window_s": limits.resume_window_s,
             "credit_window_s": limits.credit_window_s,
             "live_backlog_s": limits.live_backlog_s,
+            "live_rate": limits.live_rate,
+            "live_burst_s": limits.live_burst_s,
             "max_utterance_s": limits.max_utterance_s,
             "send_timeout_s": limits.send_timeout_s,
             "idle_timeout_s": limits.idle_timeout_s,
@@ -139,14 +141,19 @@ def message_of(served: ServedStream, effect: Effect) -> wire.ServerMessage:
             raise TypeError(f"no message for {type(effect).__name__}")
 
 
-def moved_message(served: ServedStream, *, is_restored: bool) -> wire.Event:
-    """The event that tells of a stream's move to another model of its chain, or back."""
+def ladder_message(
+    served: ServedStream, level: int, action: str, *, is_restored: bool
+) -> wire.Event:
+    """The event that tells of a step of the ladder, up or down, that a stream feels.
+
+    `at` is the stream's commit: what comes behind it is served so.
+    """
     return wire.Event(
         stream=served.asked.stream,
         event="restored" if is_restored else "degraded",
         at=round(served.stream.committed / served.asked.sample_rate, 4),
-        level=served.level,
-        action=f"read by {served.key}",
+        level=level,
+        action=action,
     )
 
 

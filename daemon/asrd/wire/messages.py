@@ -296,6 +296,7 @@ class Stats(Message, frozen=True, kw_only=True, tag="stats"):
     counters: dict[str, int | float]
     queues: dict[str, dict[str, Any]]
     latencies: dict[str, dict[str, float]]
+    groups: dict[str, dict[str, float]] = {}
     real_time_factor: float | None = None
     level: int
 
