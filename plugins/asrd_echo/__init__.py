@@ -15,6 +15,8 @@ from asrd import (
     read_settings,
 )
 
+MOST_DECODES = 256
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EchoSettings:
@@ -25,6 +27,15 @@ class EchoSettings:
 
     real_time_factor: Annotated[float, (0, 100)] = 0.0
     """Time that each decode takes besides, as a share of the audio's length."""
+
+    decodes_at_once: Annotated[int, (1, MOST_DECODES)] = 1
+    """Decodes that may run side by side; none makes another one slower."""
+
+    max_batch: Annotated[int, (1, 64)] = 1
+    """Windows that may be read in one call."""
+
+    batch_cost: Annotated[float, (0, 1)] = 0.2
+    """Time that each window of a call but the first takes, as a share of what it takes alone."""
 
     load_ms: Annotated[float, (0, 600_000)] = 0.0
     """Time that loading takes."""
@@ -52,6 +63,12 @@ class EchoProvider(Provider):
         """See whether every setting is known and in its bounds."""
         read_settings(EchoSettings, settings, provider=self.name)
 
+    def spread(self, settings: Mapping[str, Setting], decodes: int) -> Mapping[str, Setting]:
+        """So many decodes at once, at most 256; it has no threads of its own."""
+        if decodes == 1:
+            return settings
+        return {"decodes_at_once": min(decodes, MOST_DECODES), **settings}
+
     def load(self, model: str, settings: Mapping[str, Setting]) -> Model:
         """Make the model, after `load_ms`."""
         chosen = read_settings(EchoSettings, settings, provider=self.name)
@@ -65,6 +82,9 @@ class EchoProvider(Provider):
             latency_s=chosen.latency_ms / 1000,
             real_time_factor=chosen.real_time_factor,
             memory_bytes=chosen.memory_mb * 1_000_000,
+            decodes_at_once=chosen.decodes_at_once,
+            max_batch=chosen.max_batch,
+            batch_cost=chosen.batch_cost,
         )
 
 

@@ -33,7 +33,12 @@ _WORD_TIME_FILES = ("decoder_with_attention.ort", "decoder_kv_with_attention.ort
 
 
 class MoonshineModel(Model):
-    """One transcriber of libmoonshine."""
+    """One transcriber of libmoonshine.
+
+    Its abilities are the defaults. The library has no call for several windows and cannot be
+    stopped in one, and calls from two threads give garbage for text: one transcriber, one thread,
+    one window at a time.
+    """
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from asrd import (
     Machine,
@@ -23,6 +23,8 @@ from asrd import (
 )
 from asrd_whisper_cpp.files import NAMES, REPOSITORY, ModelFile, file_name, locate
 
+MOST_CONTEXTS = 16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhisperCppSettings:
@@ -32,6 +34,10 @@ class WhisperCppSettings:
     builds of one's own. With Core ML built in, the encoder beside the model's file
     (`ggml-base-encoder.mlmodelc`) is taken by itself; nothing selects it at run time.
     """
+
+    contexts: Annotated[int, (1, MOST_CONTEXTS)] = 1
+    """Decodes that may run side by side. Each has the whole model in memory for itself, and
+    `threads` threads."""
 
     threads: Annotated[int, (0, 256)] = 0
     """0 takes the cores this process may use but one, at most 4."""
@@ -49,6 +55,10 @@ class WhisperCppSettings:
 
     temperature_fallback: bool = True
     """Read a window again, less greedily, when the text repeats itself or is unlikely."""
+
+    short_context: Literal["never", "partials"] = "partials"
+    """`partials` reads a partial of up to 12 s without the silence that Whisper fills its 30 s up
+    with, in a fraction of the time. Finals never are."""
 
 
 # On one thread `base` takes 3 s for a window of any length, and `tiny` 1.1 s. Memory is the
@@ -132,6 +142,12 @@ class WhisperCppProvider(Provider):
         """See whether every setting is known and in its bounds."""
         read_settings(WhisperCppSettings, settings, provider=self.name)
 
+    def spread(self, settings: Mapping[str, Setting], decodes: int) -> Mapping[str, Setting]:
+        """As many contexts as decodes, at most 16, each with one thread."""
+        if decodes == 1:
+            return settings
+        return {"contexts": min(decodes, MOST_CONTEXTS), "threads": 1, **settings}
+
     def load(self, model: str, settings: Mapping[str, Setting]) -> Model:
         """Load the model into this process."""
         chosen = read_settings(WhisperCppSettings, settings, provider=self.name)
@@ -146,12 +162,14 @@ class WhisperCppProvider(Provider):
             raise ProviderError(f"The file {found.path} is cut off. {_remedy(found)}".strip())
         return WhisperCppModel(
             path=found.path,
+            contexts=chosen.contexts,
             threads=chosen.threads,
             use_gpu=chosen.use_gpu,
             gpu_device=chosen.gpu_device,
             flash_attention=chosen.flash_attention,
             beam_size=chosen.beam_size,
             has_temperature_fallback=chosen.temperature_fallback,
+            has_short_partials=chosen.short_context == "partials",
         )
 
     def pull(self, model: str, report: ReportPull) -> None:

@@ -66,15 +66,59 @@ def test_the_table_lists_every_setting_and_default_model(plugin: str, settings: 
     assert re.findall(r"`(\w+)`", listed) == [field.name for field in fields]
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [asrd.Provider, asrd.Model, asrd.ModelStatus, asrd.RequestUnsupported, asrd.DecodeCancelled],
-)
-def test_it_speaks_of_every_part_of_the_api(kind: type) -> None:
-    own = [name for name in vars(kind) if not name.startswith("_")]
-    parts = own if kind in (asrd.Provider, asrd.Model) else [kind.__name__]
+def public_parts(kind: type) -> list[str]:
+    """Its methods and attributes; those without a value are among the annotations alone."""
+    names = dict.fromkeys([*vars(kind), *vars(kind).get("__annotations__", {})])
+    return [name for name in names if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("kind", [asrd.Provider, asrd.Model])
+def test_it_speaks_of_every_method_and_attribute(kind: type) -> None:
+    parts = public_parts(kind)
+    assert len(parts) > 3
     missing = [part for part in parts if not re.search(rf"`[^`\n]*\b{part}\b[^`\n]*`", README)]
     assert missing == []
+
+
+@pytest.mark.parametrize("kind", [asrd.Provider, asrd.Model])
+def test_what_has_a_default_is_among_what_may_be_left_out(kind: type) -> None:
+    """Said in bold, at the start of what is said of it; a mention elsewhere is not enough."""
+    (may_be_left_out,) = re.findall(r"^## What may be left out$(.*?)^## ", README, re.M | re.S)
+    told = set(re.findall(r"\*\*`(?:Model\.)?(\w+)(?:\([^`]*\))?`\*\*", may_be_left_out))
+    demanded = {part for part in public_parts(kind) if part not in vars(kind)}
+    optional = set(public_parts(kind)) - demanded - kind.__abstractmethods__  # type: ignore[attr-defined]
+    assert optional
+    assert optional <= told
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        asrd.ModelStatus,
+        asrd.RequestUnsupported,
+        asrd.DecodeCancelled,
+        asrd.Abilities,
+        asrd.DecodeRequest,
+    ],
+)
+def test_it_speaks_of_every_type_of_the_api(kind: type) -> None:
+    assert re.search(rf"`[^`\n]*\b{kind.__name__}\b[^`\n]*`", README)
+
+
+def test_the_table_of_abilities_has_each_of_them_with_its_default() -> None:
+    (table,) = re.findall(r"^\| `Abilities` \|.*\n\| --- .*\n((?:\|.*\n)+)", README, re.M)
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]
+    assert [row[:2] for row in rows] == [
+        [f"`{field.name}`", f"`{field.default!r}`"] for field in dataclasses.fields(asrd.Abilities)
+    ]
+    assert all(len(row) == 4 and row[2] and row[3] for row in rows)
+
+
+def test_it_speaks_of_each_part_of_a_request() -> None:
+    (told,) = re.findall(r"^- \*\*`decode_batch\(requests\)`\*\*(.*?)^- ", README, re.M | re.S)
+    assert [
+        f.name for f in dataclasses.fields(asrd.DecodeRequest) if f"`{f.name}`" not in told
+    ] == []
 
 
 def test_every_name_of_the_api_that_it_uses_exists() -> None:
