@@ -33,6 +33,8 @@ from asrd_faster_whisper.files import (
 )
 from asrd_faster_whisper.suggestions import suggest
 
+_MOST_WORKERS = 16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FasterWhisperSettings:
@@ -57,8 +59,17 @@ class FasterWhisperSettings:
     cpu_threads: Annotated[int, (0, 256)] = 0
     """0 takes the cores this process may use, at most 4: more buys almost nothing."""
 
-    num_workers: Annotated[int, (1, 16)] = 1
-    """Decodes that CTranslate2 may run side by side, each with `cpu_threads` threads."""
+    num_workers: Annotated[int, (1, _MOST_WORKERS)] = 1
+    """Decodes that CTranslate2 may run side by side, each with `cpu_threads` threads. They share
+    the weights."""
+
+    max_batch: Annotated[int, (1, 64)] = 16
+    """Windows that may be read in one call."""
+
+    short_context: Literal["never", "partials", "always"] = "partials"
+    """Which windows are padded only to 4, 8 or 12 s of audio instead of 30 s, which makes a window
+    of 4 s several times cheaper, and is what batches gain most from on a CPU. Whisper was trained
+    on 30 s and may read worse at less, so finals are read at 30 s unless this is `always`."""
 
     beam_size: Annotated[int, (1, 32)] = 5
     """For finals; a partial is replaced soon and always takes 1."""
@@ -108,6 +119,16 @@ class FasterWhisperProvider(Provider):
         """See whether the settings are known; what the device can do shows when a model loads."""
         read_settings(FasterWhisperSettings, settings, provider=self.name)
 
+    def spread(self, settings: Mapping[str, Setting], decodes: int) -> Mapping[str, Setting]:
+        """Workers of one thread each, at most 16; what the user has set himself stays."""
+        if decodes < 2:
+            return settings
+        return {"cpu_threads": 1, "num_workers": min(decodes, _MOST_WORKERS), **settings}
+
+    def wants_gpu(self, settings: Mapping[str, Setting]) -> bool:
+        """Unless the user has chosen the CPU: `auto` takes a GPU where there is one."""
+        return read_settings(FasterWhisperSettings, settings, provider=self.name).device != "cpu"
+
     def load(self, model: str, settings: Mapping[str, Setting]) -> Model:
         """Load the model into this process."""
         chosen = read_settings(FasterWhisperSettings, settings, provider=self.name)
@@ -130,6 +151,8 @@ class FasterWhisperProvider(Provider):
             beam_size=chosen.beam_size,
             has_temperature_fallback=chosen.temperature_fallback,
             hotwords=chosen.hotwords,
+            max_batch=chosen.max_batch,
+            short_context=chosen.short_context,
             advice=f"Fetch it again: {command}" if command else "Convert or copy it again.",
         )
 

@@ -1,22 +1,37 @@
-"""A loaded CTranslate2 Whisper. Runs in a worker process, from one thread."""
+"""A loaded CTranslate2 Whisper. Runs in a worker process, from a thread per worker of its own."""
 
-import difflib
 import math
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import ctranslate2
 import numpy as np
 import numpy.typing as npt
 from faster_whisper import WhisperModel
 
-from asrd import DecodeOptions, Hypothesis, Model, ProviderError, RequestUnsupported, Word
+from asrd import (
+    Abilities,
+    DecodeOptions,
+    DecodeRequest,
+    Hypothesis,
+    Model,
+    ProviderError,
+    RequestUnsupported,
+    Word,
+)
+from asrd.abilities import LONGEST_WINDOW_S
+from asrd_faster_whisper.attempts import FALLBACK
+from asrd_faster_whisper.reader import Reader, Window
+from asrd_faster_whisper.vocabulary import Vocabulary
 from asrd_faster_whisper.watched import WatchedWhisper
 
 _PREFERRED = {"cpu": ("int8", "float32"), "cuda": ("float16", "int8_float16", "float32")}
 _MOST_THREADS = 4
-_FALLBACK = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _SEED = 0
+_FULL_CONTEXT_S = (LONGEST_WINDOW_S,)
+_CONTEXTS_S = (4.0, 8.0, 12.0, LONGEST_WINDOW_S)
 _CONTROLS = (
     "<|startoftranscript|>",
     "<|startofprev|>",
@@ -30,10 +45,15 @@ _CONTROLS = (
 
 
 class FasterWhisperModel(Model):
-    """One `WhisperModel`.
+    """One `WhisperModel`, driven below its `transcribe`.
 
     Beam search for finals and greedy search for partials: on a CPU the encoder is most of the
     cost, a wider beam adds little to it, and a final is what stays; a partial is replaced soon.
+
+    It does not claim that it can abort. A call into CTranslate2 cannot be ended, only what follows
+    it be left out: of a small model all is over nearly as soon anyway, and of a large one a single
+    call takes seconds, so whoever waits for it gains little for work that has to be done again.
+    What nobody wants any more is left between two calls all the same.
     """
 
     def __init__(
@@ -48,16 +68,15 @@ class FasterWhisperModel(Model):
         beam_size: int,
         has_temperature_fallback: bool,
         hotwords: str,
+        max_batch: int,
+        short_context: Literal["never", "partials", "always"],
         advice: str,
     ) -> None:
         """Load the model; `advice` is a sentence for the case that its files are damaged."""
         device = _choose_device(device, device_index)
         compute_type = _choose_compute_type(compute_type, device, device_index)
-        self._beam_size = beam_size
-        self._temperatures = _FALLBACK if has_temperature_fallback else _FALLBACK[:1]
-        self._hotwords = hotwords or None
         # Only the fallback draws at random, from generators that CTranslate2 seeds once, as its
-        # threads start: what a worker reads depends on what it read before, and on nothing else.
+        # threads start: what one of them reads depends on what it read before, and on nothing else.
         ctranslate2.set_random_seed(_SEED)
         try:
             self._engine = WhisperModel(
@@ -80,7 +99,25 @@ class FasterWhisperModel(Model):
             )
         self._watched = WatchedWhisper(self._engine.model)
         self._engine.model = self._watched
-        self._is_multilingual: bool = self._watched.is_multilingual
+        self.abilities = Abilities(
+            max_batch=max_batch,
+            partial_contexts_s=_FULL_CONTEXT_S if short_context == "never" else _CONTEXTS_S,
+            final_contexts_s=_CONTEXTS_S if short_context == "always" else _FULL_CONTEXT_S,
+            decodes_at_once=num_workers,
+        )
+        self._vocabulary = Vocabulary(
+            tokenizer,
+            languages=self._engine.supported_languages,
+            is_multilingual=self._watched.is_multilingual,
+        )
+        self._reader = Reader(
+            self._engine,
+            self._vocabulary,
+            self.abilities,
+            beam_size=beam_size,
+            temperatures=FALLBACK if has_temperature_fallback else FALLBACK[:1],
+            hotwords=hotwords,
+        )
 
     def decode(self, audio: npt.NDArray[np.float32], options: DecodeOptions) -> Hypothesis:
         """Read one window.
@@ -92,63 +129,66 @@ class FasterWhisperModel(Model):
             DecodeCancelled: nobody wants the text any more.
             ProviderError: the engine failed.
         """
-        if not audio.size:
-            return Hypothesis(text="")
+        window = self._prepare(DecodeRequest(audio=audio, options=options))
+        self._read([window], options.keep_going)
+        return _hypothesis(window)
+
+    def decode_batch(
+        self, requests: Sequence[DecodeRequest]
+    ) -> Sequence[Hypothesis | ProviderError]:
+        """Read several windows, with the texts that `decode` gives for each of them alone.
+
+        Only where a window is read again at higher temperatures, which draws at random, may its
+        text be another one. Whoever asks for an unknown language gets that as an error.
+
+        Raises:
+            DecodeCancelled: nobody wants the texts any more.
+            ProviderError: the engine failed.
+        """
+        prepared: list[Window | ProviderError] = []
+        for request in requests:
+            try:
+                prepared.append(self._prepare(request))
+            except RequestUnsupported as error:
+                prepared.append(error)
+        windows = [one for one in prepared if isinstance(one, Window)]
+        if windows:
+            self._read(windows, windows[0].options.keep_going)
+        return [_hypothesis(one) if isinstance(one, Window) else one for one in prepared]
+
+    def _prepare(self, request: DecodeRequest) -> Window:
+        return Window(
+            audio=request.audio,
+            options=request.options,
+            language=self._vocabulary.language(request.options.language),
+        )
+
+    def _read(self, windows: Sequence[Window], keep_going: Callable[[], bool]) -> None:
         try:
-            with self._watched.asking(options.keep_going):
-                return self._read(audio, options)
+            with self._watched.asking(keep_going):
+                self._reader.read([window for window in windows if window.audio.size])
         except (RuntimeError, MemoryError) as error:
             raise ProviderError(f"faster-whisper failed: {error}.") from error
 
-    def _read(self, audio: npt.NDArray[np.float32], options: DecodeOptions) -> Hypothesis:
-        segments, info = self._engine.transcribe(
-            audio,
-            language=self._language(options.language),
-            task=options.task if self._is_multilingual else "transcribe",
-            beam_size=1 if options.is_partial else self._beam_size,
-            temperature=_FALLBACK[:1] if options.is_partial else self._temperatures,
-            condition_on_previous_text=False,
-            initial_prompt=options.prompt or None,
-            hotwords=self._hotwords,
-            word_timestamps=options.words,
-            vad_filter=False,
-        )
-        # The generator is lazy: this loop is where the decoding happens.
-        texts: list[str] = []
-        words: list[Word] = []
-        log_probability, tokens = 0.0, 0
-        for segment in segments:
-            texts.append(segment.text)
-            log_probability += segment.avg_logprob * len(segment.tokens)
-            tokens += len(segment.tokens)
-            words += [
-                Word(
-                    word=word.word.strip(),
-                    start=float(word.start),
-                    end=float(word.end),
-                    probability=float(word.probability),
-                )
-                for word in segment.words or ()
-            ]
-        text = "".join(texts).strip()
-        return Hypothesis(
-            text=text,
-            words=tuple(word for word in words if word.word),
-            language=info.language,
-            confidence=min(1.0, math.exp(log_probability / tokens)) if text and tokens else None,
-        )
 
-    def _language(self, asked: str | None) -> str | None:
-        if not self._is_multilingual:
-            return "en"
-        if not asked:
-            return None
-        code = asked.replace("_", "-").split("-")[0].lower()
-        if code not in self._engine.supported_languages:
-            close = difflib.get_close_matches(code, self._engine.supported_languages, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else "give a code such as 'en'."
-            raise RequestUnsupported(f"Whisper knows no language '{asked}'; {hint}")
-        return code
+def _hypothesis(window: Window) -> Hypothesis:
+    text = window.text.strip()
+    mean = window.log_probability / window.tokens if window.tokens else 0.0
+    words = [
+        Word(
+            word=word["word"].strip(),
+            start=float(word["start"]),
+            end=float(word["end"]),
+            probability=float(word["probability"]),
+        )
+        for word in window.words
+    ]
+    return Hypothesis(
+        text=text,
+        words=tuple(word for word in words if word.word),
+        language=window.language,
+        confidence=min(1.0, math.exp(mean)) if text and window.tokens else None,
+    )
 
 
 def _explain(error: Exception, folder: Path, advice: str) -> str:

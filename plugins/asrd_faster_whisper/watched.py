@@ -1,35 +1,45 @@
 """CTranslate2's Whisper with somebody who is asked, between its calls, whether to go on."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from asrd import DecodeCancelled
 
-# faster-whisper makes a decode out of these: one `encode`, perhaps `detect_language`, a `generate`
-# for each attempt at each temperature, and `align` for the times of words.
+# A decode is made out of these: one `encode` for each window or batch, perhaps `detect_language`,
+# a `generate` for each attempt at each temperature, and `align` for the times of words.
 _LONG_CALLS = frozenset({"align", "detect_language", "encode", "generate"})
 
 
+class _Asked(threading.local):
+    """Whom each thread's decode asks; nobody, outside of one."""
+
+    keep_going: Callable[[], bool] | None = None
+
+
 class WatchedWhisper:
-    """Stands in for a `ctranslate2.models.Whisper` and passes everything on to it."""
+    """Stands in for a `ctranslate2.models.Whisper` and passes everything on to it.
+
+    Threads may decode side by side: each asks whom its own decode named.
+    """
 
     def __init__(self, whisper: Any) -> None:
         self._whisper = whisper
-        self._keep_going: Callable[[], bool] = lambda: True
+        self._asked = _Asked()
 
     @contextmanager
     def asking(self, keep_going: Callable[[], bool]) -> Iterator[None]:
-        """Call `keep_going` before and after each long call.
+        """Call `keep_going` before and after each long call of this thread.
 
         Raises:
             DecodeCancelled: from such a call, once `keep_going` returned False.
         """
-        before, self._keep_going = self._keep_going, keep_going
+        before, self._asked.keep_going = self._asked.keep_going, keep_going
         try:
             yield
         finally:
-            self._keep_going = before
+            self._asked.keep_going = before
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._whisper, name)
@@ -45,5 +55,6 @@ class WatchedWhisper:
         return call
 
     def _ask(self) -> None:
-        if not self._keep_going():
+        keep_going = self._asked.keep_going
+        if keep_going is not None and not keep_going():
             raise DecodeCancelled("Nobody wants this decode any more.")

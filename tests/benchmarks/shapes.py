@@ -114,7 +114,8 @@ def _weights(shape: Shape) -> dict[str, Array]:
     said = [first, *(words[(7 * index) % len(words)] for index in range(WORDS)), last]
     for place, token in enumerate(said):
         embedding[token] += places[place]
-    embedding[layout.EOT] = places[len(said) :].sum(axis=0)
+    # Of a few places, since the sum of all would be as loud as any word at the places before.
+    embedding[layout.EOT] = places[len(said) : len(said) + 4].sum(axis=0)
     weights["decoder.positional_embedding"] = 10 * places
     weights["decoder.token_embedding.weight"] = embedding
     return weights

@@ -13,7 +13,6 @@ from asrd import (
     Machine,
     Model,
     ProviderError,
-    RequestUnsupported,
 )
 from asrd_faster_whisper import FasterWhisperProvider
 from support.audio import read_wav, silence
@@ -74,19 +73,6 @@ def test_an_english_model_reads_english_whatever_is_asked(
     asked = DecodeOptions(language="de", task="translate")
     hypothesis = model.decode(read_wav(phrase.path), asked)
     assert (hypothesis.text, hypothesis.language) == (phrase.transcript, "en")
-
-
-def test_a_model_of_many_languages_takes_codes_and_refuses_other_words(
-    model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(model, "_is_multilingual", True)
-    monkeypatch.setattr("faster_whisper.WhisperModel.supported_languages", ["de", "en"])
-    assert model._language("de-AT") == "de"  # type: ignore[attr-defined]
-    assert model._language(None) is None  # type: ignore[attr-defined]
-    with pytest.raises(RequestUnsupported, match=r"no language 'elvish'; give a code such as"):
-        model.decode(silence(1), DecodeOptions(language="elvish"))
-    with pytest.raises(RequestUnsupported, match=r"no language 'deu'; did you mean 'de'\?"):
-        model.decode(silence(1), DecodeOptions(language="deu"))
 
 
 @pytest.mark.parametrize("samples", [0, 1, 800, 480_000])
@@ -154,8 +140,8 @@ def test_progress_is_told_between_the_engines_calls(model: Model, phrase: "Recor
 def test_each_attempt_of_the_fallback_is_progress(
     model: Model, phrase: "Recording", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "_temperatures", (0.0, 0.0, 0.0))
-    monkeypatch.setattr("faster_whisper.transcribe.get_compression_ratio", lambda _: 99.0)
+    monkeypatch.setattr(model._reader, "_temperatures", (0.0, 0.0, 0.0))  # type: ignore[attr-defined]
+    monkeypatch.setattr("asrd_faster_whisper.attempts._repetition", lambda _: 99.0)
     calls, keep_going = counting()
     model.decode(read_wav(phrase.path), DecodeOptions(keep_going=keep_going))
     assert len(calls) == 2 + 3 * 2
@@ -180,7 +166,7 @@ def test_an_engine_that_fails_on_a_window_is_a_providers_error(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA failed with error out of memory")
 
-    monkeypatch.setattr(model._engine, "transcribe", fail)  # type: ignore[attr-defined]
+    monkeypatch.setattr(model._reader, "read", fail)  # type: ignore[attr-defined]
     with pytest.raises(ProviderError, match=r"faster-whisper failed: CUDA failed with error out"):
         model.decode(read_wav(phrase.path), OPTIONS)
 
@@ -192,7 +178,7 @@ def test_a_new_model_draws_at_random_what_the_one_before_drew(
 
     def draw() -> list[str]:
         model = FasterWhisperProvider().load(str(tiny_whisper.ctranslate2), {"cpu_threads": 1})
-        model._temperatures = (3.0,)  # type: ignore[attr-defined]
+        model._reader._temperatures = (3.0,)  # type: ignore[attr-defined]
         audio = read_wav(phrase.path)
         return [model.decode(audio, OPTIONS).text for _ in range(2)]
 
