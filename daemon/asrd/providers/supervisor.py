@@ -7,6 +7,7 @@ fails with `WorkerDied`.
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -74,6 +75,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
                 # -P: a file in the working directory must not stand in for a module.
                 [sys.executable, "-P", "-m", "asrd.providers.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
+                # A numpy of its own threads would take the cores from the engine beside it.
+                env={"OPENBLAS_NUM_THREADS": "1", **os.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # a printf in an engine must not reach the protocol on stdout
             )

@@ -35,6 +35,8 @@ class Preemption:
         group = self._slots.placement(job.provider).group
         if not self._is_on or job.is_partial or job.priority > URGENT_PRIORITY or group is None:
             return None
+        if not any(abilities.can_abort for abilities in ready.values()):
+            return None  # with many slots, looking at every batch for every final adds up
         is_group_full = not self._slots.has_room(group)
         yielding = [
             batch

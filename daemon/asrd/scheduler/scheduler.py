@@ -245,7 +245,11 @@ class Scheduler:
     def _is_admitted(self, job: Job) -> bool:
         abilities = self._ready.get(job.model)
         is_alone = isinstance(job.batch_key, Alone)
-        if abilities is None or (not is_alone and job.model in self._alone.values()):
+        if abilities is None:
+            return False
+        # Where several run side by side, the others hold back until it has had its turn.
+        is_crowded = abilities.decodes_at_once > 1 and not is_alone
+        if is_crowded and job.model in self._alone.values():
             return False
         return self.slots.is_free(job.provider, job.model, abilities, is_alone=is_alone)
 
