@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from asrd import (
@@ -148,6 +149,14 @@ class WhisperCppProvider(Provider):
             return settings
         return {"contexts": min(decodes, MOST_CONTEXTS), "threads": 1, **settings}
 
+    def wants_gpu(self, settings: Mapping[str, Setting]) -> bool:
+        """Where `use_gpu` is on and the library was built for NVIDIA's GPUs.
+
+        The usual wheel was not: its models must not be refused because a GPU is full.
+        """
+        chosen = read_settings(WhisperCppSettings, settings, provider=self.name)
+        return chosen.use_gpu and _is_built_for_nvidia()
+
     def load(self, model: str, settings: Mapping[str, Setting]) -> Model:
         """Load the model into this process."""
         chosen = read_settings(WhisperCppSettings, settings, provider=self.name)
@@ -191,6 +200,20 @@ class WhisperCppProvider(Provider):
         for suggestion in _METAL if machine.is_apple_silicon else by_cores:
             if machine.available_bytes >= _ROOM * suggestion.memory_bytes:
                 yield suggestion
+
+
+def _is_built_for_nvidia() -> bool:
+    """Whether a GPU backend that NVIDIA's cards run lies among the engine's own libraries."""
+    engine = find_spec("_pywhispercpp")
+    if engine is None or engine.origin is None:
+        return False
+    beside = Path(engine.origin).parent
+    return any(
+        found
+        for folder in (beside, beside / "pywhispercpp.libs")
+        for backend in ("cuda", "vulkan")
+        for found in folder.glob(f"*ggml-{backend}*")
+    )
 
 
 def _remedy(found: ModelFile) -> str:

@@ -72,7 +72,7 @@ ANSWERS: list[calls.AnyAnswer] = [
     calls.Failed(id=4, kind="cancelled", message=""),
     calls.Progress(id=5),
     calls.Progress(id=5, is_loaded=True),
-    calls.GpuMeasured(id=6, gpu_bytes=2**40, gpu_total_bytes=2**41),
+    calls.GpuMeasured(id=6, gpu_bytes=2**40, gpu_total_bytes=2**41, gpu_free_bytes=2**39),
 ]
 
 

@@ -317,3 +317,30 @@ def test_a_provider_on_another_machine_is_not_spread(
     monkeypatch.setattr(type(able), "is_remote", True)
     catalogue = catalogue_of(registry, scheduling=Scheduling(slots=4))
     assert catalogue.key("able", None).settings == ()
+
+
+# ── GPUs ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_who_wants_a_gpu_says_so_for_his_settings(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    able = registry.get("able").provider
+    catalogue = catalogue_of(registry, providers={"able": ProviderConfig(settings={"gpu": True})})
+    assert not catalogue.wants_gpu(catalogue.key("able", None))  # the default of every provider
+    monkeypatch.setattr(type(able), "wants_gpu", lambda self, settings: settings == {"gpu": True})
+    assert catalogue.wants_gpu(catalogue.key("able", None))
+    assert not catalogue.wants_gpu(ModelKey(provider="able", model="able"))
+    monkeypatch.setattr(type(able), "is_remote", True)  # whose GPU is not this machine's
+    assert not catalogue.wants_gpu(catalogue.key("able", None))
+
+
+def test_a_plugin_that_fails_at_the_question_wants_no_gpu(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    able = registry.get("able").provider
+    monkeypatch.setattr(type(able), "wants_gpu", lambda self: True)  # takes no settings
+    catalogue = catalogue_of(registry)
+    with capture_logs() as logged:
+        assert catalogue.wants_gpu(catalogue.key("able", None)) is False
+    assert [line["event"] for line in logged] == ["gpu_wish_unknown"]

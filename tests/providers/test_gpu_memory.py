@@ -30,7 +30,10 @@ class Process:
 def use_nvml(
     monkeypatch: pytest.MonkeyPatch, gpus: Mapping[int, list[Process]], fails_at: str = ""
 ) -> None:
-    """Have `import pynvml` find GPUs of 24, 25, ... GiB that these processes run on."""
+    """Have `import pynvml` find GPUs of 24, 25, ... GiB that these processes run on.
+
+    Of the first 10 GiB are free, and of each other one less than of the one before it.
+    """
     module = ModuleType("pynvml")
 
     def step(name: str, function: object) -> None:
@@ -44,11 +47,14 @@ def use_nvml(
     step("nvmlDeviceGetCount", lambda: len(gpus))
     step("nvmlDeviceGetHandleByIndex", lambda index: index)
     step("nvmlDeviceGetComputeRunningProcesses", lambda index: gpus[index])
-    step("nvmlDeviceGetMemoryInfo", lambda index: SimpleNamespace(total=(24 + index) * GIB))
+    step(
+        "nvmlDeviceGetMemoryInfo",
+        lambda index: SimpleNamespace(total=(24 + index) * GIB, free=(10 - index) * GIB),
+    )
     monkeypatch.setitem(sys.modules, "pynvml", module)
 
 
-NONE = GpuMeasured(id=3, gpu_bytes=0, gpu_total_bytes=0)
+NONE = GpuMeasured(id=3, gpu_bytes=0, gpu_total_bytes=0, gpu_free_bytes=0)
 ME = os.getpid()
 
 
@@ -82,17 +88,21 @@ def test_only_its_own_share_counts_and_only_the_gpus_that_it_is_on(
         0: [Process(ME, 3 * GIB), Process(ME + 1, 9 * GIB)],
         1: [Process(ME + 1, GIB)],
         2: [Process(ME, GIB), Process(ME, 2 * GIB)],
+        3: [],
     }
     use_nvml(monkeypatch, gpus)
-    expected = GpuMeasured(id=3, gpu_bytes=6 * GIB, gpu_total_bytes=(24 + 26) * GIB)
-    assert measure(3, maps(tmp_path)) == expected
+    assert measure(3, maps(tmp_path)) == GpuMeasured(
+        id=3, gpu_bytes=6 * GIB, gpu_total_bytes=(24 + 26) * GIB, gpu_free_bytes=8 * GIB
+    )
 
 
 def test_a_share_that_the_driver_does_not_tell_is_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_nvml(monkeypatch, {0: [Process(ME, None)]})
-    assert measure(3, maps(tmp_path)) == GpuMeasured(id=3, gpu_bytes=0, gpu_total_bytes=24 * GIB)
+    assert measure(3, maps(tmp_path)) == GpuMeasured(
+        id=3, gpu_bytes=0, gpu_total_bytes=24 * GIB, gpu_free_bytes=10 * GIB
+    )
     use_nvml(monkeypatch, {})
     assert measure(3, maps(tmp_path)) == NONE
 

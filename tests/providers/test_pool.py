@@ -1,6 +1,7 @@
 """The models that are loaded: kept while they may be, and given back."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,21 +10,26 @@ from typing import Any
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
+from asrd.abilities import Abilities
 from asrd.choices import Setting
 from asrd.config import Config, ProviderConfig, Residency, Supervision
 from asrd.errors import ProviderError
+from asrd.machine import Gpu
 from asrd.providers import calls
+from asrd.providers import pool as module
 from asrd.providers.breaker import BreakerState
 from asrd.providers.catalogue import Catalogue, ModelKey
 from asrd.providers.gpu_memory import measure
+from asrd.providers.inspection import Nvidia
 from asrd.providers.lifecycle import ModelState
 from asrd.providers.pool import ModelPool, probe_problem
 from asrd.providers.registry import Registry, discover
 from asrd.providers.supervisor import WorkerDied
 from asrd.transcript import Hypothesis
 from support.clock import VirtualClock
-from support.waiting import until
+from support.waiting import PATIENCE_S, until
 from support.workers import UNRULY, decode, run, texts
 
 ECHO = ModelKey(provider="echo", model="echo")
@@ -472,5 +478,230 @@ def test_the_gpu_memory_of_idle_models_is_measured_anew(registry: Registry) -> N
             resident.gpu_bytes = 5
             await house.pass_time(1.0)  # too soon for another look
             assert resident.gpu_bytes == 5
+
+    run(scenario)
+
+
+# ── GPUs ──────────────────────────────────────────────────────────────────────────────────────
+
+MB = 1_000_000
+
+
+def nvidia(*free_bytes: int) -> Nvidia:
+    """A driver that answers, and GPUs of 100 MB."""
+    return Nvidia(
+        gpus=tuple(
+            Gpu(
+                index=index,
+                name="a GPU",
+                memory_bytes=100 * MB,
+                free_bytes=free,
+                compute_capability=(8, 9),
+            )
+            for index, free in enumerate(free_bytes)
+        )
+    )
+
+
+@pytest.fixture
+def picky_wants_gpu(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of `picky`, which take 12 MB, are put on a GPU."""
+    kind = type(registry.get("picky").provider)
+    monkeypatch.setattr(kind, "wants_gpu", lambda self, settings: True)
+
+
+@pytest.mark.usefixtures("picky_wants_gpu")
+def test_a_model_that_no_gpu_has_room_for_is_not_loaded(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        answers = [nvidia(3 * MB, 11 * MB), nvidia(3 * MB, 12 * MB)]
+        monkeypatch.setattr(module, "ask_nvidia", lambda: answers.pop(0))
+        async with house_of(registry) as house:
+            resident, before = house.pool.resident(PICKY), children()
+            with pytest.raises(ProviderError) as told:
+                await resident.ensure()
+            assert str(told.value) == (
+                "there is too little GPU memory for picky/fine: it takes at least 12 MB and 11 MB "
+                "are free; choose a smaller model, have it run on the CPU, or end other programs "
+                "on the GPU"
+            )
+            assert resident.has_no_room
+            assert children() == before
+            await resident.ensure()  # the one GPU that has room is enough
+            assert house.pool.is_up(PICKY)
+            assert answers == []
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("picky_wants_gpu")
+def test_an_idle_model_leaves_the_gpu_for_one_that_is_loaded(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(module, "ask_nvidia", lambda: nvidia(2 * MB))
+        async with house_of(registry) as house:
+            pool = house.pool
+            await pool.resident(ECHO).ensure()
+            pool.resident(ECHO).gpu_bytes = 10 * MB  # as if the load had said so
+            pool.tenancy.acquire(ECHO)
+            with pytest.raises(ProviderError, match="too little GPU memory"):
+                await pool.resident(PICKY).ensure()
+            pool.tenancy.release(ECHO)
+            await pool.resident(PICKY).ensure()
+            assert pool.residents.keys() == {PICKY}
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("picky_wants_gpu")
+@pytest.mark.parametrize("problem", ["", "The NVIDIA driver did not answer in 10 s."])
+def test_where_no_gpu_is_known_a_model_that_wants_one_is_loaded_all_the_same(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    """A driver that should have answered is told of."""
+
+    async def scenario() -> None:
+        monkeypatch.setattr(module, "ask_nvidia", lambda: Nvidia(problem=problem))
+        async with house_of(registry) as house:
+            with capture_logs() as logged:
+                await house.pool.resident(PICKY).ensure()
+            told = [line["problem"] for line in logged if line["event"] == "gpu_memory_unknown"]
+            assert told == ([problem] if problem else [])
+            assert house.pool.is_up(PICKY)
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("picky_wants_gpu")
+def test_nvidia_is_not_asked_for_a_model_that_wants_no_gpu(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(module, "ask_nvidia", None)
+        async with house_of(registry) as house:
+            await house.pool.resident(ECHO).ensure()
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("picky_wants_gpu")
+def test_while_the_driver_is_waited_for_everything_else_goes_on(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def take_long() -> Nvidia:
+        asked.set()
+        assert may_answer.wait(PATIENCE_S)
+        return nvidia(50 * MB)
+
+    async def scenario() -> None:
+        monkeypatch.setattr(module, "ask_nvidia", take_long)
+        async with house_of(registry) as house:
+            pool = house.pool
+            try:
+                pool.resident(PICKY).begin()
+                await until(asked.is_set)
+                await pool.resident(ECHO).ensure()
+                assert isinstance(await pool.resident(ECHO).call(decode()), calls.Decoded)
+                assert not pool.is_up(PICKY)
+            finally:
+                may_answer.set()
+            await pool.resident(PICKY).ensure()
+
+    run(scenario)
+
+
+def test_what_workers_say_of_their_gpus_is_passed_on(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they do not know any more is forgotten, and so is a model that is on no GPU now."""
+
+    async def scenario() -> None:
+        async with house_of(registry) as house:
+            pool, resident = house.pool, house.pool.resident(ECHO)
+            await resident.ensure()
+            resident.gpu_bytes = 5
+            free, total = 7 * MB, 100 * MB
+
+            async def answer(_: object) -> calls.AnyAnswer:
+                return calls.GpuMeasured(
+                    id=1, gpu_bytes=5, gpu_total_bytes=total, gpu_free_bytes=free
+                )
+
+            def known() -> tuple[int, int] | None:
+                return pool.tenancy.gpu_memory
+
+            monkeypatch.setattr(resident, "call", answer)
+            await house.pass_time(2.0)
+            assert known() == (7 * MB, 100 * MB)
+            free = 0
+            await house.pass_time(2.0)
+            assert known() == (0, 100 * MB)
+            total = 0  # the driver has fallen sick
+            await house.pass_time(2.0)
+            assert known() is None
+            free, total = 1 * MB, 100 * MB
+            await house.pass_time(2.0)
+            assert known() == (1 * MB, 100 * MB)
+            resident.gpu_bytes = 0
+            await house.pass_time(2.0)
+            assert known() is None
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("at_once", "is_asked"), [(1, False), (2, True)])
+def test_a_busy_worker_is_asked_for_its_gpu_where_it_can_answer_beside_a_decode(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, at_once: int, is_asked: bool
+) -> None:
+    async def scenario() -> None:
+        async with house_of(registry) as house:
+            resident = house.pool.resident(ECHO)
+            await resident.ensure()
+            resident.gpu_bytes = 5
+            resident.abilities = Abilities(decodes_at_once=at_once)
+            under_way = resident.call(decode())
+            asked = []
+            call = resident.call
+
+            def note(make: Any) -> Any:
+                asked.append(make(1))
+                return call(make)
+
+            monkeypatch.setattr(resident, "call", note)
+            await house.pass_time(2.0)
+            assert asked == ([calls.MeasureGpu(id=1)] if is_asked else [])
+            await under_way
+
+    run(scenario)
+
+
+def test_what_a_model_says_after_it_was_unloaded_is_not_kept(registry: Registry) -> None:
+    async def scenario() -> None:
+        async with house_of(registry) as house:
+            pool, resident = house.pool, house.pool.resident(ECHO)
+            await resident.ensure()
+            resident.gpu_bytes = 5
+            answered = asyncio.Event()
+
+            async def answer(_: object) -> calls.AnyAnswer:
+                await answered.wait()
+                return calls.GpuMeasured(
+                    id=1, gpu_bytes=5, gpu_total_bytes=100 * MB, gpu_free_bytes=0
+                )
+
+            resident.call = answer  # type: ignore[method-assign, assignment]
+            house.clock.advance(2.0)
+            pool.check()
+            await asyncio.sleep(0)
+            await pool.unload(ECHO)
+            answered.set()
+            await house.settle()
+            assert pool.tenancy.gpu_memory is None
+            pool.tenancy.learn_gpu_total(100 * MB)
+            assert pool.tenancy.gpu_memory is None
 
     run(scenario)

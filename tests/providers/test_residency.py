@@ -1,5 +1,6 @@
 """Which models go: the rules, over facts that are made up."""
 
+from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -14,8 +15,11 @@ from asrd.providers.residency import (
     expired,
     least_recent_first,
     until_free,
+    until_gpu_free,
 )
 from support.profiles import examples
+
+Rule = Callable[[Sequence[Tenant], Sequence[Hashable], int], list[Hashable] | None]
 
 SIZES = st.integers(0, 5)
 FOOTPRINTS = st.builds(Footprint, memory_bytes=SIZES, gpu_bytes=SIZES)
@@ -163,17 +167,23 @@ def test_what_is_idle_for_too_long_goes_unless_it_is_kept() -> None:
     assert expired([], 60.0) == []
 
 
+@pytest.mark.parametrize(
+    ("rule", "kind"), [(until_free, "memory_bytes"), (until_gpu_free, "gpu_bytes")]
+)
 @examples(300)
 @given(houses(), st.integers(-3, 20), st.data())
 def test_enough_memory_is_freed_or_it_cannot_be(
-    tenants: list[Tenant], short_bytes: int, data: st.DataObject
+    rule: Rule, kind: str, tenants: list[Tenant], short_bytes: int, data: st.DataObject
 ) -> None:
     free = [each.key for each in tenants if can_go(each)]
     already = data.draw(st.lists(st.sampled_from(free), unique=True)) if free else []
-    leaving = until_free(tenants, already, short_bytes)
+    leaving = rule(tenants, already, short_bytes)
+
+    def held(each: Tenant) -> int:
+        return int(getattr(each.footprint, kind))
 
     def freed(keys: list[object]) -> int:
-        return sum(each.footprint.memory_bytes for each in tenants if each.key in keys)
+        return sum(held(each) for each in tenants if each.key in keys)
 
     if leaving is None:
         assert freed(list(free)) < short_bytes
@@ -183,7 +193,8 @@ def test_enough_memory_is_freed_or_it_cannot_be(
     assert set(leaving) <= set(free)
     if leaving != already:
         assert freed(leaving) >= short_bytes > freed(leaving[:-1])
-    order = [each.key for each in least_recent_first(tenants) if each.key not in already]
+    useful = [each for each in least_recent_first(tenants) if held(each) > 0]
+    order = [each.key for each in useful if each.key not in already]
     beyond = leaving[len(already) :]
     assert beyond == order[: len(beyond)]
 
@@ -194,6 +205,21 @@ def test_what_leaves_anyway_counts_as_freed() -> None:
     assert until_free(house, ["two"], 5) == ["two", "one"]
     assert until_free(house, [], 9) is None
     assert until_free(house, [], -1) == []
+
+
+def test_for_a_gpu_only_those_go_that_are_on_one() -> None:
+    house = [
+        tenant("cpu", 900, memory=9),
+        tenant("old", 500, gpu=4),
+        tenant("new", 100, gpu=4),
+        tenant("used", 0, gpu=9, used=True),
+        tenant("warm", 999, gpu=9, warm=True),
+    ]
+    assert until_gpu_free(house, [], 0) == []
+    assert until_gpu_free(house, [], 4) == ["old"]
+    assert until_gpu_free(house, ["cpu"], 5) == ["cpu", "old", "new"]
+    assert until_gpu_free(house, ["new"], 4) == ["new"]
+    assert until_gpu_free(house, [], 9) is None
 
 
 @pytest.mark.parametrize(

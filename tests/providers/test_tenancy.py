@@ -57,10 +57,12 @@ class House:
     def residents(self) -> dict[ModelKey, Resident]:
         return cast("dict[ModelKey, Resident]", self.models)
 
-    def load(self, key: ModelKey, **facts: Any) -> list[ModelKey]:
+    def load(
+        self, key: ModelKey, gpu_free_bytes: int | None = None, **facts: Any
+    ) -> list[ModelKey]:
         """As the pool does: room is taken, what has to go is ended, and the model comes up."""
         self.models[key] = StandIn(state=ModelState.STARTING)
-        gone = self.tenancy.claim(key, self.residents)
+        gone = self.tenancy.claim(key, self.residents, gpu_free_bytes)
         for each in gone:
             del self.models[each]
             self.tenancy.leave(each)
@@ -68,9 +70,9 @@ class House:
         self.tenancy.touch(key)
         return gone
 
-    def refusal(self, key: ModelKey) -> str:
+    def refusal(self, key: ModelKey, gpu_free_bytes: int | None = None) -> str:
         with pytest.raises(ProviderError) as told:
-            self.load(key)
+            self.load(key, gpu_free_bytes)
         del self.models[key]
         return str(told.value)
 
@@ -240,6 +242,66 @@ def test_idle_models_go_for_one_that_the_memory_is_short_for(machine: dict[str, 
         house.clock.advance(1)
     machine["available"] = 0
     assert house.load(D) == [A, B]  # 50 MB are needed and each gives 40
+
+
+def test_a_model_that_no_gpu_has_memory_for_is_refused() -> None:
+    house = House()
+    house.load(A, gpu_bytes=900 * MB, is_busy=True)
+    house.load(B)  # on the CPU: it would give the GPU nothing
+    house.clock.advance(1)
+    assert house.refusal(C, gpu_free_bytes=49 * MB) == (
+        "there is too little GPU memory for p_c/c: it takes at least 50 MB and 49 MB are free; "
+        "choose a smaller model, have it run on the CPU, or end other programs on the GPU"
+    )
+    assert house.load(C, gpu_free_bytes=50 * MB) == []
+    house.sizes[D] = Footprint()  # nobody knows
+    assert house.load(D, gpu_free_bytes=0) == []
+
+
+def test_idle_models_leave_a_gpu_that_is_short_for_another() -> None:
+    house = House()
+    for key, gpu_bytes in ((A, 40 * MB), (B, 0), (C, 40 * MB)):
+        house.load(key, gpu_bytes=gpu_bytes)
+        house.clock.advance(1)
+    house.sizes[D] = Footprint(memory_bytes=100 * MB)
+    assert "it takes at least 100 MB and 19 MB are free" in house.refusal(D, 19 * MB)
+    assert house.residents.keys() == {A, B, C}
+    assert house.load(D, 60 * MB) == [A]
+
+
+def test_what_goes_for_another_reason_counts_as_free_on_the_gpu() -> None:
+    house = House({"max_models": 1})
+    house.load(A, gpu_bytes=50 * MB)
+    assert house.load(B, gpu_free_bytes=0) == [A]
+
+
+def test_what_a_model_took_of_a_gpu_is_what_it_is_judged_by() -> None:
+    house = House()
+    house.load(A, gpu_bytes=70 * MB)
+    house.overstayed()
+    del house.models[A]
+    house.tenancy.leave(A)
+    assert "at least 70 MB and 60 MB are free" in house.refusal(A, 60 * MB)
+
+
+def test_the_fullest_gpu_of_those_that_models_run_on_is_told() -> None:
+    tenancy = House().tenancy
+
+    def known() -> tuple[int, int] | None:
+        return tenancy.gpu_memory
+
+    tenancy.learn_gpu_total(1000 * MB)
+    assert known() is None
+    tenancy.learn_gpu_free(A, 300 * MB)
+    tenancy.learn_gpu_free(B, 200 * MB)
+    assert known() == (200 * MB, 1000 * MB)
+    tenancy.learn_gpu_free(B, 0)
+    assert known() == (0, 1000 * MB)
+    tenancy.leave(B)  # what it knew is of no more use
+    assert known() == (300 * MB, 1000 * MB)
+    tenancy.learn_gpu_free(A, None)
+    tenancy.learn_gpu_free(C, None)
+    assert known() is None
 
 
 def test_a_claim_that_is_refused_takes_no_room() -> None:

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from asrd.config import Concurrency
+from asrd.providers.catalogue import ModelKey
 from asrd.providers.registry import Registry
 from support.room import Room, run
 
 GB = 10**9
+ECHO = ModelKey(provider="echo", model="echo")
 
 
 class Machine:
@@ -113,10 +115,10 @@ def test_a_gpu_that_is_nearly_full_counts_like_memory_that_is(
         room = busy_room(registry, monkeypatch, concurrency=Concurrency(memory_low="10%"))
         tenancy = room.hub.pool.tenancy
         tenancy.learn_gpu_total(100 * GB)
-        tenancy.learn_gpu_free(9 * GB)
+        tenancy.learn_gpu_free(ECHO, 9 * GB)
         drive(room, machine)
         assert not room.hub.scheduler.slots.has_memory
-        tenancy.learn_gpu_free(11 * GB)
+        tenancy.learn_gpu_free(ECHO, 11 * GB)
         drive(room, machine)
         assert room.hub.scheduler.slots.has_memory
 

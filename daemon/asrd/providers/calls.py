@@ -116,10 +116,14 @@ class Loaded(Answer, frozen=True, kw_only=True, tag="loaded"):
 
 
 class GpuMeasured(Answer, frozen=True, kw_only=True, tag="gpu_measured"):
-    """GPU memory of this worker, and of all its GPUs together; 0 where there is none."""
+    """GPU memory of this worker, of all its GPUs together, and what is free on the fullest of them.
+
+    All are 0 where it uses no GPU, or nobody can tell.
+    """
 
     gpu_bytes: int
     gpu_total_bytes: int
+    gpu_free_bytes: int = 0
 
 
 FailureKind = Literal["unavailable", "request", "cancelled", "provider", "internal"]

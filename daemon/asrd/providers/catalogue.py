@@ -196,6 +196,19 @@ class Catalogue:
         status = self._registry.get(key.provider).status(key.model)
         return Footprint(memory_bytes=status.size_bytes)
 
+    def wants_gpu(self, key: ModelKey) -> bool:
+        """Whether a model is put into the memory of an NVIDIA GPU of this machine, if it has one.
+
+        A plugin that fails at the question is taken to say no.
+        """
+        provider = self._registry.get(key.provider).provider
+        try:
+            return not provider.is_remote and bool(provider.wants_gpu(dict(key.settings)))
+        except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything
+            problem = f"{type(error).__name__}: {error}"
+            log.warning("gpu_wish_unknown", provider=key.provider, problem=problem)
+            return False
+
     def load_call(self, key: ModelKey, call_id: int) -> calls.AnyCall:
         """The call that loads a model."""
         return calls.LoadModel(

@@ -10,7 +10,7 @@ CUDA = "libcuda.so"
 
 
 def measure(call_id: int, maps: Path = MAPS) -> GpuMeasured:
-    """This process's share, and what the GPUs that it uses have in all.
+    """This process's share, what the GPUs that it uses have in all, and the least that is free.
 
     Zeros where the engine has not loaded CUDA: the driver is then not asked, so that a sick one
     costs models on the CPU nothing. In a container, NVML knows processes by the host's numbers;
@@ -24,6 +24,7 @@ def measure(call_id: int, maps: Path = MAPS) -> GpuMeasured:
         return GpuMeasured(id=call_id, gpu_bytes=0, gpu_total_bytes=0)
 
     held = total = 0
+    free: list[int] = []
     try:
         pynvml.nvmlInit()
         for index in range(pynvml.nvmlDeviceGetCount()):
@@ -34,8 +35,15 @@ def measure(call_id: int, maps: Path = MAPS) -> GpuMeasured:
                 if process.pid == os.getpid()
             ]
             if mine:
+                memory = pynvml.nvmlDeviceGetMemoryInfo(device)
                 held += sum(mine)
-                total += pynvml.nvmlDeviceGetMemoryInfo(device).total
+                total += memory.total
+                free.append(int(memory.free))
     except pynvml.NVMLError:
         return GpuMeasured(id=call_id, gpu_bytes=0, gpu_total_bytes=0)
-    return GpuMeasured(id=call_id, gpu_bytes=int(held), gpu_total_bytes=int(total))
+    return GpuMeasured(
+        id=call_id,
+        gpu_bytes=int(held),
+        gpu_total_bytes=int(total),
+        gpu_free_bytes=min(free, default=0),
+    )

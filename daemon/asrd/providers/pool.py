@@ -13,6 +13,7 @@ from asrd.errors import ProviderError
 from asrd.providers import calls
 from asrd.providers.breaker import Breaker, BreakerState
 from asrd.providers.catalogue import Catalogue, ModelKey
+from asrd.providers.inspection import ask_nvidia
 from asrd.providers.lifecycle import ModelState
 from asrd.providers.resident import Resident
 from asrd.providers.tenancy import Tenancy
@@ -160,24 +161,43 @@ class ModelPool:
                 log.info("model_evicted", model=str(key), reason=reason)
                 if (gone := self._take_out(key)) is not None:
                     self._start(gone.stop())
-            for resident in self._residents.values():
-                if resident.gpu_bytes and resident.state.is_up and not resident.is_busy:
-                    self._start(self._measure_gpu(resident))
+            for key, resident in self._residents.items():
+                if not resident.gpu_bytes or not resident.state.is_up:
+                    self.tenancy.learn_gpu_free(key, None)
+                elif not resident.is_busy or resident.abilities.decodes_at_once > 1:
+                    # A worker that decodes in its main thread would answer only after that.
+                    self._start(self._measure_gpu(key, resident))
 
     async def _make_room(self, key: ModelKey) -> None:
         """Unload what has to go before a model can be loaded. Raises ProviderError."""
-        gone = self.tenancy.claim(key, self._residents)
+        gpu_free_bytes = await self._gpu_free_bytes(key)
+        gone = self.tenancy.claim(key, self._residents, gpu_free_bytes)
         for each in gone:
             log.info("model_evicted", model=str(each), reason=f"makes room for {key}")
         await asyncio.gather(*(self.unload(each) for each in gone))
 
-    async def _measure_gpu(self, resident: Resident) -> None:
+    async def _gpu_free_bytes(self, key: ModelKey) -> int | None:
+        """What is free on the GPU that has most; None where no GPU is wanted, there, or known of.
+
+        A driver that does not answer holds up this load alone, and for so long only as it is
+        waited for; whether the engine gets along with it will be seen.
+        """
+        if not self.catalogue.wants_gpu(key):
+            return None
+        nvidia = await asyncio.to_thread(ask_nvidia)
+        if nvidia.problem:
+            log.warning("gpu_memory_unknown", model=str(key), problem=nvidia.problem)
+        return max((gpu.free_bytes for gpu in nvidia.gpus), default=None)
+
+    async def _measure_gpu(self, key: ModelKey, resident: Resident) -> None:
         try:
             found = await resident.call(lambda call_id: calls.MeasureGpu(id=call_id))
         except ProviderError:
             return  # it has just died, which its owner has seen
-        if isinstance(found, calls.GpuMeasured):
+        if isinstance(found, calls.GpuMeasured) and self._residents.get(key) is resident:
+            is_known = found.gpu_total_bytes > 0
             self.tenancy.learn_gpu_total(found.gpu_total_bytes)
+            self.tenancy.learn_gpu_free(key, found.gpu_free_bytes if is_known else None)
 
     def _take_out(self, key: ModelKey) -> Resident | None:
         """Have nobody given to the model any more, from this moment on."""

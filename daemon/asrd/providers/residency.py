@@ -4,7 +4,7 @@ A model in use is never unloaded: one that a stream is open on, that decodes, or
 loaded. Among the others the least recently used goes first; those that are kept warm never go.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from asrd.errors import ProviderError
@@ -103,18 +103,34 @@ def evictions(
 def until_free(
     tenants: Sequence[Tenant], gone: Sequence[Hashable], short_bytes: int
 ) -> list[Hashable] | None:
-    """What has to go, beyond `gone`, to free at least `short_bytes` of the machine's memory.
+    """What has to go, `gone` included, to free at least `short_bytes` of the machine's memory.
 
-    None: it cannot be done.
+    Least recently used first, and none that holds nothing of it. None: it cannot be done.
     """
+    return _until(tenants, gone, short_bytes, lambda held: held.memory_bytes)
+
+
+def until_gpu_free(
+    tenants: Sequence[Tenant], gone: Sequence[Hashable], short_bytes: int
+) -> list[Hashable] | None:
+    """The same for the memory of the GPUs, which count as one."""
+    return _until(tenants, gone, short_bytes, lambda held: held.gpu_bytes)
+
+
+def _until(
+    tenants: Sequence[Tenant],
+    gone: Sequence[Hashable],
+    short_bytes: int,
+    held_bytes: Callable[[Footprint], int],
+) -> list[Hashable] | None:
     leaving = list(gone)
-    freed = sum(each.footprint.memory_bytes for each in tenants if each.key in leaving)
+    freed = sum(held_bytes(each.footprint) for each in tenants if each.key in leaving)
     for each in least_recent_first(tenants):
         if freed >= short_bytes:
             break
-        if each.key not in leaving:
+        if each.key not in leaving and held_bytes(each.footprint) > 0:
             leaving.append(each.key)
-            freed += each.footprint.memory_bytes
+            freed += held_bytes(each.footprint)
     return leaving if freed >= short_bytes else None
 
 

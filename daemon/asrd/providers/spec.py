@@ -197,6 +197,15 @@ class Provider(ABC):
         """
         return settings
 
+    def wants_gpu(self, settings: Mapping[str, Setting]) -> bool:
+        """Whether a model with these settings is put into the memory of an NVIDIA GPU, if one is
+        there.
+
+        Runs in the core, with settings as `spread` has made them: look, do not import. Where it is
+        True and the GPUs have less free than the model's files take, the model is not loaded.
+        """
+        return False
+
     def pull(self, model: str, report: "ReportPull") -> None:
         """Fetch `model` over the network, to where `status` looks for it. Runs in a command.
 

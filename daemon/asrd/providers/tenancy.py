@@ -33,7 +33,7 @@ class Tenancy:
         self._sizes: dict[ModelKey, Footprint] = {}
         self._holders: set[ModelKey] = set()
         self._gpu_total_bytes: int | None = None
-        self._gpu_free_bytes: int | None = None
+        self._gpu_free_bytes: dict[ModelKey, int] = {}
 
     def streams_on(self, key: ModelKey) -> int:
         """How many streams are open on a model."""
@@ -55,24 +55,39 @@ class Tenancy:
     def leave(self, key: ModelKey) -> None:
         """The model is unloaded."""
         self._holders.discard(key)
+        self.learn_gpu_free(key, None)
 
     def learn_gpu_total(self, gpu_total_bytes: int) -> None:
         """The GPUs that models run on have so much memory."""
         self._gpu_total_bytes = gpu_total_bytes or self._gpu_total_bytes
 
-    def learn_gpu_free(self, free_bytes: int) -> None:
-        """So much of the GPUs' memory is free, of the one that has least."""
-        self._gpu_free_bytes = free_bytes
+    def learn_gpu_free(self, key: ModelKey, free_bytes: int | None) -> None:
+        """So much is free on the fullest GPU that this model runs on. None: on none, or unknown."""
+        if free_bytes is None:
+            self._gpu_free_bytes.pop(key, None)
+        else:
+            self._gpu_free_bytes[key] = free_bytes
 
     @property
     def gpu_memory(self) -> tuple[int, int] | None:
-        """Free and whole memory of the GPUs that models run on; None where nobody has told."""
-        if self._gpu_free_bytes is None or self._gpu_total_bytes is None:
-            return None
-        return self._gpu_free_bytes, self._gpu_total_bytes
+        """What is free on the fullest GPU that models run on, and the whole memory of a model's.
 
-    def claim(self, key: ModelKey, residents: Residents) -> list[ModelKey]:
+        None where nobody has told.
+        """
+        if not self._gpu_free_bytes or self._gpu_total_bytes is None:
+            return None
+        return min(self._gpu_free_bytes.values()), self._gpu_total_bytes
+
+    def claim(
+        self, key: ModelKey, residents: Residents, gpu_free_bytes: int | None = None
+    ) -> list[ModelKey]:
         """Take room for a model that is about to be loaded; returns what has to go first.
+
+        Args:
+            key: the model.
+            residents: what is loaded or about to be, the model itself among it or not.
+            gpu_free_bytes: what is free on the GPU that the model is put on; None where it is put
+                on none, or nobody knows.
 
         Raises:
             NoRoom: there is none, and what to do.
@@ -90,6 +105,16 @@ class Tenancy:
                 f"{_megabytes(wanted.memory_bytes)} and {_megabytes(free_bytes)} are free; choose "
                 "a smaller model or end other programs"
             )
+        if gpu_free_bytes is not None:
+            # Measured when it ran before; the least is what its files hold.
+            gpu_bytes = wanted.gpu_bytes or self._catalogue.size(key).memory_bytes
+            gone = residency.until_gpu_free(tenants, gone, gpu_bytes - gpu_free_bytes)
+            if gone is None:
+                raise NoRoom(
+                    f"there is too little GPU memory for {key}: it takes at least "
+                    f"{_megabytes(gpu_bytes)} and {_megabytes(gpu_free_bytes)} are free; choose "
+                    "a smaller model, have it run on the CPU, or end other programs on the GPU"
+                )
         self._holders.add(key)
         self._used_at_s[key] = self._clock.now_s()
         return [each for each in others if each in gone]
