@@ -47,6 +47,7 @@ def test_one_session_too_many_is_told_when_to_come_back(registry: Registry) -> N
         assert (error.code, error.fatal) == ("busy", True)
         assert isinstance(error.retry_after_ms, int)
         assert third.channel.is_closed
+        assert stats(first).errors == {"busy": 1}
         token = first.told(Welcome)[0].resume
         first.peer.lost()
         assert room.guest().hello().resumed is False  # a place is free

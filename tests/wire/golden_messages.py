@@ -170,6 +170,7 @@ MESSAGES: dict[str, ClientMessage | ServerMessage] = {
             },
         },
         groups={"local": {"slots": 1, "running": 1, "load": 0.875, "level": 1}},
+        errors={"busy": 2},
         latencies={"decode_ms": {"p50": 80.0, "p95": 120.5, "p99": 200.0}},
         real_time_factor=0.0625,
         level=1,

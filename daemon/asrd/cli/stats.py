@@ -78,6 +78,9 @@ def _lines(found: "Stats") -> Iterator[str]:
     ]
     if troubles:
         yield from entry("  ", troubles)
+    if found.errors:
+        told = [f"{_count(count)} {code}" for code, count in sorted(found.errors.items())]
+        yield from entry("  errors told: ", told)
     for table in (
         _table(found.queues, QUEUE_HEADINGS, _queue_cells),
         _table(found.queues, LATENCY_HEADINGS, _latency_cells),

@@ -57,8 +57,13 @@ class Scheduler:
         return self._places.limit(source)
 
     def real_time_factor(self, model: Hashable) -> float | None:
-        """Decode time that a second of a final's audio takes on a model; None: not known yet."""
-        return self.costs.real_time_factor((model, False))
+        """Decode time that a second of a live final's audio takes on a model; None: not known yet.
+
+        Lossless streams' windows, which are longer and so cost less per second, count only until a
+        live one has been read: else a file would make the load of all others look small.
+        """
+        live = self.costs.real_time_factor((model, False))
+        return self.costs.real_time_factor((model, True)) if live is None else live
 
     def oldest_live_final_s(self, group: str) -> float:
         """How long the live final has waited that waits longest in a group.
@@ -205,7 +210,9 @@ class Scheduler:
             took_s = held_s if decode_s is None else decode_s
             if read == len(outcomes) - outcomes.count(Outcome.NOTHING):
                 self.costs.note(head.lane, read, sum(audio_s), took_s)
-                self.costs.note((head.model, head.is_partial), read, sum(audio_s), took_s)
+                if not head.is_partial:
+                    is_lossless = not head.is_live
+                    self.costs.note((head.model, is_lossless), read, sum(audio_s), took_s)
             self.accounts.batch(head.provider, read)
         has_worked = any(outcome in (Outcome.READ, Outcome.FAILED) for outcome in outcomes)
         self._queue.charge(batch.pick, held_s if has_worked else 0.0)

@@ -46,7 +46,11 @@ class Daemon:
         self.hub = Hub(config, registry, clock)
         self.sessions = SessionStore(self.hub, config.limits, clock)
         self.reporter = Reporter(self.hub)
-        self.door = Door(self.make_peer, config.limits.max_connections)
+        self.door = Door(
+            self.make_peer,
+            config.limits.max_connections,
+            lambda code: self.hub.errors.update([code]),
+        )
         self.asked_to_end = asyncio.Event()
         self.must_end_now = asyncio.Event()
         self.is_serving = asyncio.Event()

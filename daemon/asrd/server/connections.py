@@ -129,10 +129,19 @@ class SocketConnection(asyncio.BufferedProtocol):
 
 
 class Door:
-    """Lets clients in: the right uid, and no more than there is room for."""
+    """Lets clients in: the right uid, and no more than there is room for.
 
-    def __init__(self, make_peer: MakePeer, max_connections: int) -> None:
+    `on_refusal` is told the code of each refusal.
+    """
+
+    def __init__(
+        self,
+        make_peer: MakePeer,
+        max_connections: int,
+        on_refusal: Callable[[str], None] = lambda code: None,
+    ) -> None:
         self._make_peer = make_peer
+        self._on_refusal = on_refusal
         self._max_connections = max_connections
         self._connections: set[SocketConnection] = set()
         self.empty = asyncio.Event()
@@ -171,5 +180,6 @@ class Door:
             self.empty.set()
 
     def _turn_away(self, transport: asyncio.Transport, error: ProtocolError) -> None:
+        self._on_refusal(error.code)
         transport.write(encode(error_message(error)))
         transport.close()

@@ -5,6 +5,7 @@ its audio scored, and lets it stand in the queue. Every other part calls it and 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -47,6 +48,8 @@ class Hub:
         self.registry = registry
         self.clock = clock
         self.tasks = TaskKeeper()
+        self.errors: Counter[str] = Counter()
+        """What clients were refused, or told went wrong, by code."""
         self.pool = ModelPool(
             Catalogue(registry, config),
             config,

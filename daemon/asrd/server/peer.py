@@ -269,6 +269,8 @@ class Peer:
         replaces = None
         if isinstance(message, wire.Partial):
             replaces = (message.stream, message.id)
+        elif isinstance(message, wire.Error):
+            self._hub.errors[message.code] += 1
         self.outbox.send(encode(message), replaces)
 
     def moved_on(self) -> None:

@@ -66,6 +66,7 @@ class Reporter:
                 }
                 for name, group in hub.overload.groups.items()
             },
+            errors=dict(sorted(hub.errors.items())),
             latencies={
                 "queue_wait_ms": total.queue_wait.percentiles_ms(),
                 "decode_ms": total.decode_time.percentiles_ms(),

@@ -297,6 +297,7 @@ class Stats(Message, frozen=True, kw_only=True, tag="stats"):
     queues: dict[str, dict[str, Any]]
     latencies: dict[str, dict[str, float]]
     groups: dict[str, dict[str, float]] = {}
+    errors: dict[str, int] = {}
     real_time_factor: float | None = None
     level: int
 
