@@ -214,8 +214,7 @@ class Scheduler:
                     is_lossless = not head.is_live
                     self.costs.note((head.model, is_lossless), read, sum(audio_s), took_s)
             self.accounts.batch(head.provider, read)
-        has_worked = any(outcome in (Outcome.READ, Outcome.FAILED) for outcome in outcomes)
-        self._queue.charge(batch.pick, held_s if has_worked else 0.0)
+        self._queue.charge(batch.pick, held_s * _charged_part(batch, outcomes))
         for job, outcome, length_s, waited_s in zip(
             batch.jobs, outcomes, audio_s, batch.waits_s, strict=True
         ):
@@ -322,3 +321,20 @@ class Scheduler:
         self.accounts.wait(job, 1)
         if old.is_partial and not job.is_partial:
             self.accounts.coalesce(job, 1)
+
+
+def _charged_part(batch: Batch, outcomes: Sequence[Outcome]) -> float:
+    """How much of the time that a batch held its slot its turn is to be charged with.
+
+    A background turn pays for its own kind only: more urgent jobs that are read along have not been
+    given any of what was saved up for it, so it would get less than its share.
+    """
+    worked = [
+        job
+        for job, outcome in zip(batch.jobs, outcomes, strict=True)
+        if outcome in (Outcome.READ, Outcome.FAILED)
+    ]
+    if not worked or not batch.pick.is_background:
+        return 1.0 if worked else 0.0
+    lowest = batch.jobs[0].priority
+    return sum(job.priority >= lowest for job in worked) / len(worked)
