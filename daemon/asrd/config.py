@@ -89,8 +89,8 @@ class LadderRule:
     fewer_partials_age_s: Seconds = 4.0
     shed_load: Seconds = 1.2
     shed_age_s: Seconds = 8.0
-    up_after_s: Seconds = 2.0
-    down_after_s: Seconds = 10.0
+    up_after_s: Seconds = 3.0
+    down_after_s: Seconds = 20.0
     down_ratio: Annotated[float, Meta(gt=0, lt=1)] = 0.8
     shed_backlog_s: Seconds = 5.0
     """Audio that a live stream of the secondary source may have waiting once it is shed."""

@@ -83,8 +83,16 @@ def test_a_batch_stops_where_windows_get_dearer() -> None:
 
 
 def test_dearer_is_measured_by_the_best_count_and_not_by_the_last() -> None:
-    creeping = {count: 0.01 * count * 1.02 ** (count - 1) for count in range(1, 17)}
-    assert batch(known(creeping), 16) == 2
+    saving = {1: 0.02}
+    creeping = {count: 0.01 * count * 1.02 ** (count - 2) for count in range(2, 17)}
+    assert batch(known(saving | creeping), 16) == 3
+
+
+def test_a_batch_that_saves_next_to_nothing_only_keeps_the_slot_for_longer() -> None:
+    even = {count: 0.1 * count * 0.95 for count in (2, 4)}
+    assert batch(known({1: 0.1} | even), 16) == 1
+    assert batch(known({1: 0.1, 2: 0.19}), 4) == 4  # too early to tell
+    assert batch(known({1: 0.1} | {count: 0.1 * count * 0.8 for count in (2, 4)}), 4) == 4
 
 
 def test_counts_that_were_never_seen_are_no_obstacle() -> None:

@@ -97,7 +97,7 @@ def test_the_real_time_factor_weighs_calls_by_their_audio() -> None:
 
 def test_the_real_time_factor_follows_what_is_now() -> None:
     costs = Costs()
-    for took_s in [0.1] * 50 + [0.4] * 60:
+    for took_s in [0.1] * 50 + [0.4] * 200:
         costs.note("lane", 1, 1.0, took_s)
     assert costs.real_time_factor("lane") == pytest.approx(0.4, rel=0.01)
 

@@ -14,11 +14,14 @@ LOADS = st.floats(0.0, 3.0)
 AGES_S = st.floats(0.0, 20.0)
 
 
+RULE = LadderRule(up_after_s=2.0, down_after_s=10.0)
+
+
 class Climb:
     """A ladder that is shown something at regular times."""
 
     def __init__(self, rule: LadderRule | None = None) -> None:
-        self.ladder = Ladder(rule or LadderRule())
+        self.ladder = Ladder(rule or RULE)
         self.now_s = 100.0
 
     def see(

@@ -177,11 +177,11 @@ def test_who_wants_nothing_any_more_leaves_the_queue() -> None:
 BATCHING = Abilities(max_batch=8)
 
 
-def taught(desk: Desk, seconds_per_window: float, *counts: int, priority: int = 1) -> None:
-    """Calls of so many windows were seen, each window at the same cost."""
+def taught(desk: Desk, seconds_per_window: float, *counts: int) -> None:
+    """Calls of so many windows were seen, in which each took so long, and twice that by itself."""
     for count in counts:
-        head = job(1, priority=priority)
-        desk.scheduler.costs.note(head.lane, count, 2.0 * count, seconds_per_window * count)
+        took_s = seconds_per_window * max(count, 2)
+        desk.scheduler.costs.note(job(1).lane, count, 2.0 * count, took_s)
 
 
 def test_what_waits_for_one_model_is_read_in_one_call_in_the_order_of_the_queue() -> None:

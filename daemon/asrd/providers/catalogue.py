@@ -32,6 +32,9 @@ class ModelKey:
     model: str
     settings: tuple[tuple[str, Setting], ...] = field(default=(), repr=False)
 
+    def __hash__(self) -> int:  # several for each turn; the settings hardly ever differ
+        return hash((self.provider, self.model))
+
     def __str__(self) -> str:
         return f"{self.provider}/{self.model}"
 

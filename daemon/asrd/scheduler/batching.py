@@ -39,6 +39,13 @@ class Batch:
 DEARER = 1.03
 """How much more than at the best smaller count a window may take."""
 
+WORTH = 0.9
+"""What a window in the best batch may take, as a share of one by itself: what saves less only keeps
+the slot for longer."""
+
+JUDGED_FROM = 4
+"""The largest known count has to be so large before batches are given up."""
+
 EXPLORED = 2
 """How many times the largest known count a batch may be; where nothing is known, its size."""
 
@@ -67,6 +74,9 @@ def may_join(
         return joined <= (rule.max_slowdown if is_less_urgent else EXPLORED)
     is_probe = count == 1 and curve.smallest > 1
     if is_probe or joined > curve.largest * EXPLORED:
+        return False
+    best_s = curve.best_window_s(curve.largest)
+    if curve.largest >= JUDGED_FROM and best_s > WORTH * curve.window_s(1):
         return False
     call_s = curve.at_most_s(joined)
     if call_s > rule.max_s:

@@ -19,6 +19,9 @@ FORGOTTEN_AFTER = 50
 """Calls of a lane after which a count that was not among them is unknown again."""
 
 SMOOTHING = 8
+
+RATIO_SMOOTHING = 32
+"""The same for decode time over audio, which decides on rungs and not on single calls."""
 """Calls that a moving mean is made of: the first as many count alike, then each for an eighth."""
 
 Point = tuple[int, float]
@@ -113,16 +116,17 @@ class Costs:
 class _Mean:
     """The moving mean of one count."""
 
-    __slots__ = ("calls", "noted", "seconds")
+    __slots__ = ("calls", "noted", "seconds", "smoothing")
 
-    def __init__(self) -> None:
+    def __init__(self, smoothing: int = SMOOTHING) -> None:
+        self.smoothing = smoothing
         self.seconds = 0.0
         self.calls = 0
         self.noted = 0
 
     def add(self, seconds: float, noted: int) -> None:
         self.calls += 1
-        self.seconds += (seconds - self.seconds) / min(self.calls, SMOOTHING)
+        self.seconds += (seconds - self.seconds) / min(self.calls, self.smoothing)
         self.noted = noted
 
 
@@ -133,8 +137,8 @@ class _Lane:
         self._means: dict[int, _Mean] = {}
         self._calls = 0
         self._curve: Curve | None = None
-        self._audio = _Mean()
-        self._took = _Mean()
+        self._audio = _Mean(RATIO_SMOOTHING)
+        self._took = _Mean(RATIO_SMOOTHING)
 
     def note(self, count: int, audio_s: float, took_s: float) -> None:
         self._calls += 1

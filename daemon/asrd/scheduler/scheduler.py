@@ -93,7 +93,7 @@ class Scheduler:
             if job.is_live and not job.is_partial and waited_s >= limit_s
         ]
         for job in late:
-            self._came_s[job.stream] = self._clock.now_s()  # what comes behind waits anew
+            self._came_s[job.stream] = self._clock.now_s()  # else it would be told again
         return late
 
     def take_partial_s(self, group: str) -> float:
@@ -104,20 +104,28 @@ class Scheduler:
         """Everything that wants a decode, and since how many seconds."""
         now_s = self._clock.now_s()
         for stream, came_s in self._came_s.items():
-            job = self._queue.get(stream)
+            job = self._queue.get(stream) or self._places.find_outside(stream)
             if job is not None:
                 yield job, now_s - came_s
 
     # ── wanting ───────────────────────────────────────────────────────────────────────────────
 
-    def want(self, job: Job) -> Hashable | None:
+    def stands_for(self, stream: Hashable) -> Job | None:
+        """What a stream waits for in the queue; None where it does not stand there."""
+        return self._queue.get(stream)
+
+    def want(self, job: Job, since_s: float | None = None) -> Hashable | None:
         """A stream wants a decode; asking again changes only what it stands for.
+
+        It has waited since `since_s`, where given, else since it asked first.
 
         Returns:
             The stream that has to give up its oldest waiting audio, because the queue of the
             source is full of live finals and one more has come; None in every other case.
         """
         source = self.accounts.name_of(job.source)
+        if since_s is not None and job.stream in self._came_s:
+            self._came_s[job.stream] = since_s
         old = self._queue.get(job.stream)
         if old is not None:
             if old == job:
@@ -131,11 +139,12 @@ class Scheduler:
             self.accounts.wait(waited, -1)
             self.accounts.wait(job, 1)
             return None
+        came_s = self._clock.now_s() if since_s is None else since_s
         if self._places.is_free(source):
-            self._came_s[job.stream] = self._clock.now_s()
+            self._came_s[job.stream] = came_s
             self._let_in(source, job)
             return None
-        return self._turn_away(source, job)
+        return self._turn_away(source, job, came_s)
 
     def withdraw(self, stream: Hashable) -> None:
         """A stream wants nothing any more."""
@@ -276,12 +285,12 @@ class Scheduler:
             ),
         )
 
-    def _turn_away(self, source: str, job: Job) -> Hashable | None:
+    def _turn_away(self, source: str, job: Job, came_s: float) -> Hashable | None:
         """The queue of the source is full: a partial stays out, a live final displaces."""
         if job.is_partial:
             self.accounts.leave_out(job)
             return None
-        self._came_s[job.stream] = self._clock.now_s()
+        self._came_s[job.stream] = came_s
         self._places.wait_outside(source, job)
         self.accounts.wait(job, 1)
         waiting = [self._queue.get(stream) for stream in self._places.inside(source)]

@@ -49,6 +49,11 @@ class Places:
         """What a stream waits for outside; None where it does not."""
         return self._outside[source].get(stream)
 
+    def find_outside(self, stream: Hashable) -> Job | None:
+        """The same for a stream whose source is not known."""
+        every = (waiting.get(stream) for waiting in self._outside.values())
+        return next((job for job in every if job is not None), None)
+
     def give_up(self, source: str, stream: Hashable) -> Job | None:
         """A stream waits outside no more; returns what it waited for."""
         return self._outside[source].pop(stream, None)

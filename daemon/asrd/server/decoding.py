@@ -89,7 +89,11 @@ class Decoding:
         self._pool.need(served.key)
         # A stream that moves to a model is told of that model's change before the queue is.
         abilities = self._see_model(served.key)
-        crowded = self._scheduler.want(_job(served, want, abilities))
+        job = _job(served, want, abilities)
+        is_old = self._scheduler.stands_for(served.served_id) == job
+        crowded = self._scheduler.want(job, _since_s(served) if want is Want.FINAL else None)
+        if is_old:
+            return  # most chunks change nothing
         if crowded is not None:
             self._make_room(self._served[crowded])
         self.pump()
@@ -151,6 +155,7 @@ class Decoding:
             served = self._served[job.stream]
             with self._containing(served):
                 self._scheduler.accounts.time_out(job)
+                served.waits_anew_s = self._clock.now_s()
                 if not self._move_on(served):
                     served.stream.drop_waiting("queue_timeout")
                     self._complain(served)
@@ -270,6 +275,17 @@ def _job(served: ServedStream, want: Want, abilities: Abilities) -> Job:
         source=served.asked.source,
         is_live=served.delivery == "live",
     )
+
+
+def _since_s(served: ServedStream) -> float | None:
+    """When the final of a live stream began to wait, its turn with another model apart.
+
+    A lossless one waits behind what its own stream holds, however long that is.
+    """
+    waiting_since_s = served.stream.waiting_since_s
+    if not served.is_live or waiting_since_s is None:
+        return None
+    return max(waiting_since_s, served.waits_anew_s)
 
 
 def _item(read: _Read) -> calls.Item:

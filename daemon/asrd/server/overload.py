@@ -106,9 +106,10 @@ class Overload:
         """A stream has opened: it feels what all others do."""
         group = self._group_of(served)
         if group is not None:
-            self._apply(served, group, self._secondary(group))
             step = group.ladder.step
-            if step is not Step.NORMAL and self._feels(served, step, self._secondary(group)):
+            secondary = self._secondary(group) if step >= Step.FINALS_ONLY else None
+            self._apply(served, group, secondary)
+            if step is not Step.NORMAL and self._feels(served, step, secondary):
                 self._tell(served, step, group, is_restored=False)
 
     def check(self) -> None:
@@ -147,15 +148,17 @@ class Overload:
         partials = group.partials.load(now_s, slots)
         step, pace = group.ladder.step, self._rule.pace
         group.load = finals + partials
+        # Once partials have been cut, those that are left only take what finals leave.
+        decisive = group.load if step < Step.FEWER_PARTIALS else finals
         undone = {
             Step.LONGER_CHUNKS: finals + partials * pace.busy_s / pace.idle_s,
             Step.FEWER_PARTIALS: finals + partials * pace.critical_s / pace.busy_s,
-            Step.SMALLER_MODEL: asked + partials * (asked / finals if finals else 1.0),
+            Step.SMALLER_MODEL: asked,
         }
         group.ladder.observe(
             now_s=now_s,
-            load=group.load,
-            load_undone=undone.get(step, group.load),
+            load=decisive,
+            load_undone=undone.get(step, decisive),
             oldest_age_s=self._scheduler.oldest_live_final_s(name),
         )
         at_idle_pace = partials * group.pacer.interval_s / pace.idle_s
@@ -250,6 +253,6 @@ def _action(step: Step, rule: Scheduling, interval_s: float) -> str:
         case Step.FINALS_ONLY:
             return "finals only"
         case Step.SHED:
-            return f"what waits for longer than {rule.ladder.shed_backlog_s:g} s is dropped"
+            return f"of what waits, the latest {rule.ladder.shed_backlog_s:g} s are kept"
         case _:
             return step.name.lower()

@@ -56,6 +56,8 @@ class ServedStream:
     """Seconds of speech that the load already counts."""
     stays_until_s: float = 0.0
     """It waited for its model for too long, and stays with another till then."""
+    waits_anew_s: float = 0.0
+    """Since when its waiting counts: it has moved on since it began."""
     goes_alone: bool = False
     """A worker died over it, perhaps over others: its next window is read by itself."""
     is_too_fast: bool = False

@@ -74,6 +74,12 @@ class Reading:
         return end - start
 
     @property
+    def waiting_since_s(self) -> float | None:
+        """When the oldest utterance that no model has read was finished; None where none waits."""
+        head = self._ahead.head
+        return head.queued_at_s if isinstance(head, Queued) else None
+
+    @property
     def is_at_final(self) -> bool:
         """Whether the utterance that stands first is being read."""
         return self._current is not None and self._current.want is Want.FINAL

@@ -246,6 +246,11 @@ class Stream:
         return self._reading.heard_samples / SAMPLE_RATE
 
     @property
+    def waiting_since_s(self) -> float | None:
+        """When the oldest utterance that no model has read was finished; None where none waits."""
+        return self._reading.waiting_since_s
+
+    @property
     def has_received(self) -> bool:
         """Whether any audio came."""
         return self._intake.received > 0
