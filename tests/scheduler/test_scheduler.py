@@ -67,6 +67,7 @@ class Desk:
             self.scheduler.set_model(model, abilities or Abilities(decodes_at_once=100))
 
     def want(self, *jobs: Job) -> list[object]:
+        """Whether each found the queue of its source full of live finals."""
         return [self.scheduler.want(each) for each in jobs]
 
     def batch(self) -> Batch:
@@ -284,6 +285,16 @@ def test_nothing_is_ended_without_need(
     assert desk.scheduler.preempt(2) is None
 
 
+def test_what_would_not_let_the_final_in_is_not_ended() -> None:
+    """Its own model is full, and there are slots: another model's decode is in nobody's way."""
+    desk = Desk(ABORTABLE, slots=4)
+    running_background(desk)
+    desk.want(job(5, model="a2"))
+    desk.batch()
+    desk.want(job(2, model="a2"))
+    assert desk.scheduler.preempt(2) is None
+
+
 def test_what_was_aborted_is_not_aborted_twice_in_a_row() -> None:
     desk = Desk(ABORTABLE)
     background = job(1, priority=6, source="file", is_live=False)
@@ -335,20 +346,20 @@ def test_a_stream_that_has_ended_leaves_nothing_behind() -> None:
 
 def full_desk(*jobs: Job) -> Desk:
     desk = Desk(max_waiting={"mic": 2, "file": 2})
-    assert desk.want(*jobs) == [None] * len(jobs)
+    assert desk.want(*jobs) == [False] * len(jobs)
     return desk
 
 
 def test_a_partial_that_finds_the_queue_full_is_left_out() -> None:
     desk = full_desk(job(1), job(2))
-    assert desk.want(job(3, is_partial=True)) == [None]
+    assert desk.want(job(3, is_partial=True), job(3, is_partial=True)) == [False, False]
     assert desk.scheduler.waiting == 2
     assert desk.scheduler.accounts.of_source("mic").left_out == 1
 
 
 def test_a_live_final_takes_the_place_of_a_partial() -> None:
     desk = full_desk(job(1), job(2, is_partial=True))
-    assert desk.want(job(3)) == [None]
+    assert desk.want(job(3)) == [False]
     assert desk.scheduler.accounts.of_source("mic").left_out == 1
     desk.finish(desk.batch())
     assert desk.streams() == [3]
@@ -356,7 +367,8 @@ def test_a_live_final_takes_the_place_of_a_partial() -> None:
 
 def test_a_live_final_among_finals_displaces_the_oldest_audio() -> None:
     desk = full_desk(job(1), job(2))
-    assert desk.want(job(3)) == [1]
+    assert desk.want(job(3)) == [True]
+    assert desk.scheduler.in_the_way(3) == 1
     desk.scheduler.withdraw(1)  # it has dropped what it held
     assert desk.scheduler.accounts.of_source("mic").waiting == 2
     desk.finish(desk.batch())
@@ -365,7 +377,7 @@ def test_a_live_final_among_finals_displaces_the_oldest_audio() -> None:
 
 def test_a_live_final_waits_outside_while_the_displaced_stream_holds_more() -> None:
     desk = full_desk(job(1), job(2))
-    assert desk.want(job(3), job(3)) == [1, None]  # asking again displaces nobody else
+    assert desk.want(job(3), job(3)) == [True, False]  # asking again displaces nobody else
     assert desk.scheduler.accounts.of_source("mic").waiting == 3
     for stream in (1, 2, 3):
         batch = desk.batch()
@@ -377,7 +389,7 @@ def test_a_live_final_waits_outside_while_the_displaced_stream_holds_more() -> N
 def test_lossless_streams_wait_outside_and_are_let_in_in_order() -> None:
     files = [job(stream, source="file", is_live=False) for stream in range(6)]
     desk = Desk(max_waiting={"file": 2})
-    assert desk.want(*files) == [None] * 6
+    assert desk.want(*files) == [False] * 6
     desk.scheduler.withdraw(3)
     desk.clock.advance(5.0)
     for stream in (0, 1, 2, 4, 5):
@@ -388,10 +400,33 @@ def test_lossless_streams_wait_outside_and_are_let_in_in_order() -> None:
     assert settled(desk) == (5, 0)
 
 
+def test_whoever_has_found_a_place_meanwhile_is_in_nobodys_way() -> None:
+    desk = full_desk(job(1), job(2))
+    assert desk.want(job(3)) == [True]
+    desk.batch()
+    assert desk.scheduler.in_the_way(3) is None
+
+
+def test_the_audio_that_has_waited_longest_is_in_the_way() -> None:
+    desk = Desk(max_waiting={"mic": 2})
+    desk.clock.advance(9.0)
+    desk.scheduler.want(job(1), since_s=8.0)
+    desk.scheduler.want(job(2), since_s=3.0)
+    assert desk.scheduler.want(job(3), since_s=9.0)
+    assert desk.scheduler.in_the_way(3) == 2
+
+
 def test_a_full_source_is_nothing_to_another() -> None:
     desk = full_desk(job(1), job(2))
-    assert desk.want(job(3, source="system"), job(4, source="whatever")) == [None, None]
+    assert desk.want(job(3, source="system"), job(4, source="whatever")) == [False, False]
     assert desk.scheduler.waiting == 4
+
+
+def test_sources_that_have_a_limit_of_their_own_are_always_counted_by_name() -> None:
+    desk = Desk(max_waiting={"mic": 3})
+    desk.want(*(job(stream, source=f"source {stream}") for stream in range(40)))
+    desk.want(job(99, source="mic"))
+    assert desk.scheduler.accounts.by_source["mic"].waiting == 1
 
 
 def test_names_of_sources_are_bounded_and_the_rest_is_counted_together() -> None:
@@ -493,11 +528,14 @@ class SchedulerMachine(RuleBasedStateMachine):
             source=f"source {stream % 3}",
             session=stream % 4,
         )
-        displaced = self.desk.scheduler.want(wished)
+        is_crowded = self.desk.scheduler.want(wished)
         self.wanted[stream] = wished
-        if displaced is not None:
+        if is_crowded:
             assert is_live
-            self.withdraw(int(str(displaced)))
+            in_the_way = self.desk.scheduler.in_the_way(stream)
+            if in_the_way is not None:  # else it is full of lossless ones
+                assert not self.wanted[int(str(in_the_way))].is_partial
+                self.withdraw(int(str(in_the_way)))
         self._forget_left_out()
         self.desk.scheduler.preempt(stream)
 

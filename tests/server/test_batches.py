@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from asrd.abilities import Abilities
 from asrd.errors import DecodeCancelled, ProviderError
 from asrd.providers import calls
@@ -230,6 +232,44 @@ def test_a_batch_is_aborted_when_the_last_of_its_streams_has_ended(registry: Reg
         await settle()
         total = room.hub.scheduler.accounts.total
         assert (total.failed, total.aborted, total.decoding) == (0, 0, 0)
+
+    run(scenario)
+
+
+def test_a_call_that_cannot_be_made_gives_its_slot_back(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        bad, good = room.greeted(), room.greeted()
+        make_call = room.model.call
+
+        def call(*arguments: Any) -> Any:
+            monkeypatch.setattr(room.model, "call", make_call)
+            raise MemoryError("no room for the frame")
+
+        monkeypatch.setattr(room.model, "call", call)
+        for guest in (bad, good):
+            guest.open(0)
+            guest.speak(0, UTTERANCE)
+            await settle()
+        assert "could not be sent" in bad.told(Error)[0].message
+        assert len(said(good, 0)) == 1
+        assert room.hub.scheduler.slots.running == 0
+
+    run(scenario)
+
+
+def test_an_answer_of_the_wrong_length_fails_each_window(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        room.model._answer = lambda call: calls.Decoded(id=call.id, outcomes=[], decode_s=0.0)
+        guest = room.greeted()
+        guest.open(0)
+        guest.speak(0, UTTERANCE)
+        await settle()
+        assert [error.code for error in guest.told(Error)] == ["provider_failed"]
+        assert room.hub.scheduler.slots.running == 0
 
     run(scenario)
 

@@ -172,6 +172,7 @@ class StubStream:
     key: ModelKey | None = None
     names: dict[str, str] = field(default_factory=dict)
     stays_until_s: float = 0.0
+    relief: tuple[ModelKey, ...] = ()
 
     def __post_init__(self) -> None:
         self.key = self.chain[self.level]
@@ -279,3 +280,11 @@ def test_who_went_on_to_a_model_that_fails_does_not_stay() -> None:
     cast("StubPool", pool).states = {chain[0]: Is.UP, chain[1]: Is.FAILED}  # type: ignore[dict-item]
     tried.place(served)
     assert served.level == 0
+
+
+def test_a_larger_model_of_the_same_machine_is_no_way_out_for_who_waits_too_long() -> None:
+    pool, chain = chain_of([Is.UP, Is.UP, Is.UP])
+    served = cast("ServedStream", StubStream(chain, 0, relief=(chain[0],)))  # type: ignore[arg-type]
+    tried = Failover(pool, VirtualClock(), RETRY_S, lambda served: None)
+    assert tried.move_on(served)
+    assert served.level == 2

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from asrd.abilities import Abilities
 from asrd.config import LadderRule
 from asrd.providers.catalogue import ModelKey
 from asrd.providers.registry import Registry
@@ -132,6 +133,43 @@ def test_a_partial_that_finds_no_place_is_left_out_and_its_audio_kept(registry: 
     run(scenario)
 
 
+def test_a_burst_that_is_read_at_once_costs_nobody_anything(registry: Registry) -> None:
+    """Whether the queue is full shows once all that can begin has begun."""
+
+    async def scenario() -> None:
+        room = Room(registry, scheduling={"max_waiting": {"mic": 2}})
+        guest = room.greeted()
+        room.model.is_held = False
+        for stream in range(3):
+            guest.open(stream, source="mic")
+        guest.say(*(Audio(stream=stream, data=UTTERANCE) for stream in range(3)))
+        await settle()
+        assert len(guest.told(Segment)) == 3
+        assert not dropped(guest)
+
+    run(scenario)
+
+
+def test_at_a_drain_a_full_queue_costs_nobody_anything(registry: Registry) -> None:
+    async def scenario() -> None:
+        room, guest = await full_room(registry, "mic")
+        for stream in range(3, 6):
+            guest.open(stream, source="mic")
+            guest.speak(stream, speech(1.0))
+        await settle()
+        room.hub.is_draining = True
+        for served in room.hub.all_streams:
+            served.stream.drain()
+            room.hub.advance(served)
+        room.model.is_held = False
+        room.model.release()
+        await settle()
+        assert len(guest.told(Segment)) == 6
+        assert not dropped(guest)
+
+    run(scenario)
+
+
 # ── time in the queue ─────────────────────────────────────────────────────────────────────────
 
 
@@ -180,6 +218,31 @@ def test_the_next_provider_of_the_chain_reads_it_where_there_is_one(registry: Re
     run(scenario)
 
 
+def test_many_that_are_late_at_once_are_all_looked_after(registry: Registry) -> None:
+    """One that is dropped lets the next begin, amid the look at all of them."""
+
+    async def scenario() -> None:
+        room = Room(registry, scheduling={"queue_timeout_s": 10.0, "slots": 3})
+        room.model = room.put(room.hub.resolve("echo", None))
+        room.model.abilities = Abilities(decodes_at_once=3)
+        room.hub.scheduler.slots.local = 1
+        guest = room.greeted()
+        room.model.is_held = True
+        for stream in range(6):
+            guest.open(stream, source="mic")
+            guest.speak(stream, UTTERANCE)
+            await settle()
+        room.clock.advance(10.5)
+        room.hub.scheduler.slots.local = 3
+        room.hub.check()
+        await settle()
+        assert room.hub.scheduler.slots.running == 3  # what could begin has begun
+        assert sorted(error.stream for error in guest.told(Error)) == [3, 4, 5]
+        assert {event[2] for event in dropped(guest)} == {"queue_timeout"}
+
+    run(scenario)
+
+
 def test_lossless_work_may_wait_for_ever(registry: Registry) -> None:
     async def scenario() -> None:
         _, guest = await late_room(registry, "file")
@@ -216,6 +279,21 @@ def test_live_audio_that_comes_too_fast_is_told_once_and_dropped_exactly(
         assert spans[0] == (10.0, spans[0][1])
         assert sum(end - start for start, end in spans) == closed.dropped_seconds == 20.0
         assert closed.audio_seconds == 40.0
+
+    run(scenario)
+
+
+def test_audio_that_is_sent_again_costs_nothing(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry, limits={"live_burst_s": 10.0, "live_rate": 1.0})
+        guest = room.greeted()
+        guest.open(0, source="mic")
+        for _ in range(5):
+            for second in range(8):
+                guest.say(Audio(stream=0, data=quiet(1.0), offset=second * 16_000))
+        await settle()
+        assert not guest.told(Error)
+        assert not dropped(guest)
 
     run(scenario)
 

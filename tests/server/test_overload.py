@@ -9,7 +9,7 @@ from asrd.providers import calls
 from asrd.providers.catalogue import ModelKey
 from asrd.providers.registry import Registry
 from asrd.providers.residency import Footprint
-from asrd.wire.messages import Close, Event, GetStats, Open, Partial, Segment, Stats
+from asrd.wire.messages import Close, Event, GetStats, Open, Partial, Segment, Stats, Welcome
 from support.room import ECHO, UTTERANCE, Guest, Room, run, settle, speech
 
 TICK_S = 0.5
@@ -66,8 +66,8 @@ class Crowd:
         return self.room.hub.overload.level
 
 
-LONGER = ("degraded", 1, "partials every 4 s")
-FEWER = ("degraded", 2, "partials every 8 s")
+LONGER = ("degraded", 1, "a partial at most every 4 s")
+FEWER = ("degraded", 2, "a partial at most every 8 s")
 FINALS_ONLY = ("degraded", 3, "finals only")
 SHED = ("degraded", 3, "of what waits, the latest 5 s are kept")
 
@@ -130,8 +130,10 @@ def test_rung_after_rung_is_climbed_told_and_left_again(registry: Registry) -> N
         assert crowd.level == 3
         await crowd.rest(120)
         assert crowd.level == 0
-        back = [(kind, level) for kind, level, _ in told(crowd.guest, 1)[4:]]
-        assert back == [("restored", 3), ("restored", 2), ("restored", 1), ("restored", 0)]
+        back = [("restored", level) for level in (3, 2, 1, 0)]
+        undone = [action for _, _, action in (SHED, FINALS_ONLY, FEWER, LONGER)]
+        expected = [(*each, action) for each, action in zip(back, undone, strict=True)]
+        assert told(crowd.guest, 1)[4:] == expected
         assert [kind for kind, *_ in told(crowd.guest, 0)[2:]] == ["restored", "restored"]
         assert crowd.room.hub.overload.partial_interval_s == 2.0
 
@@ -172,10 +174,7 @@ def test_a_source_that_is_alone_is_never_secondary(registry: Registry) -> None:
         crowd = Crowd(registry)
         crowd.open(0, "mic")
         await crowd.bear(2.0, 60)
-        assert [(kind, level) for kind, level, _ in told(crowd.guest, 0)] == [
-            ("degraded", 1),
-            ("degraded", 2),
-        ]
+        assert told(crowd.guest, 0) == [LONGER, FEWER]
         assert crowd.level == 3
         assert not [event for event in crowd.guest.told(Event) if event.event == "dropped"]
 
@@ -312,5 +311,122 @@ def test_a_stream_without_partials_hears_of_nothing_that_does_not_concern_it(
         await crowd.bear(0.9, 30)
         assert told(crowd.guest, 0) == [LONGER]
         assert told(crowd.guest, 1) == []
+
+    run(scenario)
+
+
+# ── streams that come, go and move ────────────────────────────────────────────────────────────
+
+OTHER = ModelKey(provider="moonshine", model="tiny-en")
+
+
+async def shed_crowd(registry: Registry, **more: Any) -> Crowd:
+    """Microphone and system audio, the latter shed."""
+    crowd = Crowd(registry, **more)
+    crowd.open(0, "mic")
+    crowd.open(1, "system")
+    await crowd.bear(1.5, 60)
+    assert told(crowd.guest, 1)[-1] == SHED
+    return crowd
+
+
+def test_who_moves_to_another_device_group_leaves_the_load_of_the_old_one_behind(
+    registry: Registry,
+) -> None:
+    async def scenario() -> None:
+        apart = {"moonshine": ProviderConfig(device_group="gpu")}
+        crowd = await shed_crowd(registry, fallback=("moonshine",), providers=apart)
+        crowd.room.put(OTHER)
+        before = len(told(crowd.guest, 1))
+        crowd.room.open_breaker("echo")
+        await settle()
+        events = told(crowd.guest, 1)[before:]
+        assert [kind for kind, *_ in events] == ["restored"] * 4 + ["degraded"]
+        assert events[-1] == ("degraded", 4, "read by moonshine/tiny-en")
+        assert {level for _, level, _ in events} == {4}
+        crowd.guest.speak(1, speech(2.5))
+        await settle()
+        assert crowd.guest.told(Partial, 1)
+
+    run(scenario)
+
+
+def test_who_is_secondary_follows_those_who_come_and_go(registry: Registry) -> None:
+    async def scenario() -> None:
+        crowd = await shed_crowd(registry)
+        crowd.guest.say(Close(stream=0))
+        await settle()
+        crowd.sources = [1]
+        await crowd.bear(1.5, 1)
+        assert told(crowd.guest, 1)[-2:] == [
+            ("restored", 3, SHED[2]),
+            ("restored", 3, FINALS_ONLY[2]),
+        ]
+        crowd.open(2, "mic")
+        await settle()
+        await crowd.bear(1.5, 1)
+        assert told(crowd.guest, 1)[-2:] == [FINALS_ONLY, SHED]
+        assert told(crowd.guest, 2) == [LONGER, FEWER]
+
+    run(scenario)
+
+
+def test_a_client_that_was_away_hears_what_has_changed_meanwhile(registry: Registry) -> None:
+    async def scenario() -> None:
+        crowd = Crowd(registry)
+        crowd.open(0, "mic")
+        token = crowd.guest.told(Welcome)[0].resume
+        stream = crowd.room.hub.all_streams[0].stream
+        crowd.guest.peer.lost()
+        for _ in range(60):  # its utterances go on, as though they had been sent before
+            crowd.teach(ECHO, 0.45)
+            crowd.room.clock.advance(TICK_S)
+            stream.receive(UTTERANCE, None)
+            crowd.room.hub.advance(crowd.room.hub.all_streams[0])
+            await settle()
+            crowd.room.hub.check()
+        back = crowd.room.guest()
+        assert back.hello(resume=token).resumed
+        assert told(back, 0) == []
+        crowd.room.hub.check()
+        assert [(kind, level) for kind, level, _ in told(back, 0)][:2] == [
+            ("degraded", 1),
+            ("degraded", 2),
+        ]
+
+    run(scenario)
+
+
+def test_a_group_that_nobody_has_used_is_no_stumbling_block(registry: Registry) -> None:
+    async def scenario() -> None:
+        apart = {"moonshine": ProviderConfig(device_group="gpu")}
+        crowd = Crowd(registry, providers=apart)
+        crowd.open(0, "mic")
+        crowd.room.put(OTHER)
+        await crowd.bear(0.9, 2)
+        crowd.guest.open(1, source="mic", provider="moonshine")
+        await crowd.bear(0.9, 30)
+        crowd.guest.say(GetStats())
+        assert crowd.guest.told(Stats)[-1].groups.keys() == {"local", "gpu"}
+        assert told(crowd.guest, 0) == [LONGER]
+        assert told(crowd.guest, 1) == []
+
+    run(scenario)
+
+
+def test_streams_that_live_for_a_moment_are_a_load_too(registry: Registry) -> None:
+    async def scenario() -> None:
+        crowd = Crowd(registry)
+        crowd.teach(ECHO, 0.5)
+        for number in range(100):
+            crowd.guest.open(number, source="mic", partials=False)
+            crowd.guest.speak(number, UTTERANCE)
+            await settle()
+            crowd.guest.say(Close(stream=number))
+            await settle()
+            crowd.room.clock.advance(TICK_S)
+            crowd.room.hub.check()
+        crowd.guest.say(GetStats())
+        assert crowd.guest.told(Stats)[-1].groups["local"]["load"] > 0.8
 
     run(scenario)

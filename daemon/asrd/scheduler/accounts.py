@@ -1,6 +1,7 @@
 """What is counted, by source and by provider."""
 
 from collections import defaultdict
+from collections.abc import Collection
 
 from asrd.scheduler.measures import Outcome, Tally
 from asrd.scheduler.queue import Job
@@ -12,17 +13,21 @@ OTHER_SOURCES = "(others)"
 
 
 class Accounts:
-    """One tally for each source and each provider, and one for all."""
+    """One tally for each source and each provider, and one for all.
 
-    def __init__(self) -> None:
+    `reserved` sources are counted by name whatever others came before.
+    """
+
+    def __init__(self, reserved: Collection[str] = ()) -> None:
+        self._reserved = frozenset(reserved)
         self.by_source: defaultdict[str, Tally] = defaultdict(Tally)
         self.by_provider: defaultdict[str, Tally] = defaultdict(Tally)
         self.total = Tally()
 
     def name_of(self, source: str) -> str:
         """The name that a source is counted under; those beyond the first few share one."""
-        is_known = source in self.by_source or len(self.by_source) < MAX_SOURCES
-        return source if is_known else OTHER_SOURCES
+        is_known = source in self.by_source or source in self._reserved
+        return source if is_known or len(self.by_source) < MAX_SOURCES else OTHER_SOURCES
 
     def of_source(self, source: str) -> Tally:
         """The tally of a source."""

@@ -14,11 +14,12 @@ window is read alone whenever nothing is known of a single one: that is one call
 cheapest.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from asrd.config import Batches
 from asrd.scheduler.costs import Costs
+from asrd.scheduler.measures import Outcome
 from asrd.scheduler.queue import Job, Pick
 
 
@@ -34,6 +35,22 @@ class Batch:
     started_s: float
     waits_s: tuple[float, ...]
     is_spared: bool
+
+    def charged_part(self, outcomes: Sequence[Outcome]) -> float:
+        """How much of the time that it held its slot its turn is to be charged with.
+
+        A background turn pays for its own kind only: more urgent jobs that are read along have not
+        been given any of what was saved up for it, so it would get less than its share.
+        """
+        worked = [
+            job
+            for job, outcome in zip(self.jobs, outcomes, strict=True)
+            if outcome in (Outcome.READ, Outcome.FAILED)
+        ]
+        if not worked or not self.pick.is_background:
+            return 1.0 if worked else 0.0
+        lowest = self.jobs[0].priority
+        return sum(job.priority >= lowest for job in worked) / len(worked)
 
 
 DEARER = 1.03

@@ -19,10 +19,10 @@ FORGOTTEN_AFTER = 50
 """Calls of a lane after which a count that was not among them is unknown again."""
 
 SMOOTHING = 8
+"""Calls that a moving mean is made of: the first as many count alike, then each for an eighth."""
 
 RATIO_SMOOTHING = 32
 """The same for decode time over audio, which decides on rungs and not on single calls."""
-"""Calls that a moving mean is made of: the first as many count alike, then each for an eighth."""
 
 Point = tuple[int, float]
 """Windows in a call, and the seconds it takes."""

@@ -30,6 +30,7 @@ class Preemption:
     ) -> Batch | None:
         """The batch that has to end so that a job which waits gets its turn; None: none.
 
+        Only one whose end would let the job in: a slot, its provider or its model may be full.
         Among those that may, the one of the lowest priority that has begun last: it loses least.
         """
         group = self._slots.placement(job.provider).group
@@ -37,12 +38,14 @@ class Preemption:
             return None
         if not any(abilities.can_abort for abilities in ready.values()):
             return None  # with many slots, looking at every batch for every final adds up
-        is_group_full = not self._slots.has_room(group)
+        full = self._slots.full(job.provider, job.model, ready[job.model])
         yielding = [
             batch
             for batch in running
-            if self._yields(batch, group, ready)
-            and (is_group_full or batch.jobs[0].provider == job.provider)
+            if self._yields(batch, ready)
+            and (not full.group or self._slots.placement(batch.jobs[0].provider).group == group)
+            and (not full.provider or batch.jobs[0].provider == job.provider)
+            and (not full.model or batch.jobs[0].model == job.model)
         ]
         if not yielding:
             return None
@@ -69,7 +72,7 @@ class Preemption:
         """The stream has ended."""
         self._was_aborted.discard(stream)
 
-    def _yields(self, batch: Batch, group: str, ready: Mapping[Hashable, Abilities]) -> bool:
+    def _yields(self, batch: Batch, ready: Mapping[Hashable, Abilities]) -> bool:
         head = batch.jobs[0]
         abilities = ready.get(head.model)
         return (
@@ -78,6 +81,5 @@ class Preemption:
             and not batch.is_spared
             and not batch.pick.is_background  # its time was saved up for, and is charged
             and batch not in self._aborting
-            and self._slots.placement(head.provider).group == group
             and all(job.priority >= YIELDING_PRIORITY for job in batch.jobs)
         )

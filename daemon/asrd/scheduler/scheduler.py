@@ -34,16 +34,17 @@ class Scheduler:
         self._clock = clock
         self._rule = rule
         self._queue = StreamQueue(rule.background_share)
-        self._places = Places(rule)
+        self.places = Places(rule)
         self._came_s: dict[Hashable, float] = {}
         self._ready: dict[Hashable, Abilities] = {}
         self._alone: dict[Hashable, Hashable] = {}  # streams that are to be read alone: models
+        self._left_out: set[Hashable] = set()  # streams whose partials were turned away
         self._running: dict[Batch, None] = {}
         self._partial_s: defaultdict[str, float] = defaultdict(float)
         self.slots = Slots(rule, placement_of)
         self._preemption = Preemption(self.slots, is_on=rule.preemption)
         self.costs = Costs()
-        self.accounts = Accounts()
+        self.accounts = Accounts(reserved=rule.max_waiting)
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────
 
@@ -51,10 +52,6 @@ class Scheduler:
     def waiting(self) -> int:
         """Streams that want a decode, those outside the queue among them."""
         return len(self._came_s)
-
-    def limit(self, source: str) -> int:
-        """Streams of a source that may stand in the queue."""
-        return self._places.limit(source)
 
     def real_time_factor(self, model: Hashable) -> float | None:
         """Decode time that a second of a live final's audio takes on a model; None: not known yet.
@@ -104,7 +101,7 @@ class Scheduler:
         """Everything that wants a decode, and since how many seconds."""
         now_s = self._clock.now_s()
         for stream, came_s in self._came_s.items():
-            job = self._queue.get(stream) or self._places.find_outside(stream)
+            job = self._queue.get(stream) or self.places.find_outside(stream)
             if job is not None:
                 yield job, now_s - came_s
 
@@ -114,14 +111,13 @@ class Scheduler:
         """What a stream waits for in the queue; None where it does not stand there."""
         return self._queue.get(stream)
 
-    def want(self, job: Job, since_s: float | None = None) -> Hashable | None:
+    def want(self, job: Job, since_s: float | None = None) -> bool:
         """A stream wants a decode; asking again changes only what it stands for.
 
         It has waited since `since_s`, where given, else since it asked first.
 
-        Returns:
-            The stream that has to give up its oldest waiting audio, because the queue of the
-            source is full of live finals and one more has come; None in every other case.
+        Returns whether it is a live final that has found the queue of its source full and waits
+        outside; see `in_the_way`.
         """
         source = self.accounts.name_of(job.source)
         if since_s is not None and job.stream in self._came_s:
@@ -129,22 +125,35 @@ class Scheduler:
         old = self._queue.get(job.stream)
         if old is not None:
             if old == job:
-                return None
+                return False
             if self.accounts.name_of(old.source) == source:
                 self._change(old, job)
-                return None
+                return False
             self.withdraw(job.stream)
-        if (waited := self._places.outside(source, job.stream)) is not None:
-            self._places.wait_outside(source, job)
+        if (waited := self.places.outside(source, job.stream)) is not None:
+            self.places.wait_outside(source, job)
             self.accounts.wait(waited, -1)
             self.accounts.wait(job, 1)
-            return None
+            return False
         came_s = self._clock.now_s() if since_s is None else since_s
-        if self._places.is_free(source):
+        if self.places.is_free(source):
             self._came_s[job.stream] = came_s
             self._let_in(source, job)
-            return None
+            return False
         return self._turn_away(source, job, came_s)
+
+    def in_the_way(self, stream: Hashable) -> Hashable | None:
+        """The stream whose oldest waiting audio has to go, because this one finds no place.
+
+        The one of its source whose live final has waited longest; None where there is none, or a
+        place has been found meanwhile."""
+        job = self.places.find_outside(stream)
+        if job is None:
+            return None
+        every = self.places.inside(self.accounts.name_of(job.source))
+        waiting = ((other, self._queue.get(other)) for other in every)
+        finals = (each for each, its in waiting if its and its.is_live and not its.is_partial)
+        return min(finals, key=lambda each: self._came_s[each], default=None)
 
     def withdraw(self, stream: Hashable) -> None:
         """A stream wants nothing any more."""
@@ -155,7 +164,7 @@ class Scheduler:
             self._left(job)
             return
         for source in self.accounts.by_source:
-            if (waited := self._places.give_up(source, stream)) is not None:
+            if (waited := self.places.give_up(source, stream)) is not None:
                 self.accounts.wait(waited, -1)
                 return
 
@@ -223,7 +232,7 @@ class Scheduler:
                     is_lossless = not head.is_live
                     self.costs.note((head.model, is_lossless), read, sum(audio_s), took_s)
             self.accounts.batch(head.provider, read)
-        self._queue.charge(batch.pick, held_s * _charged_part(batch, outcomes))
+        self._queue.charge(batch.pick, held_s * batch.charged_part(outcomes))
         for job, outcome, length_s, waited_s in zip(
             batch.jobs, outcomes, audio_s, batch.waits_s, strict=True
         ):
@@ -253,6 +262,7 @@ class Scheduler:
     def forget(self, stream: Hashable) -> None:
         """The stream has ended."""
         self.withdraw(stream)
+        self._left_out.discard(stream)
         self._preemption.forget(stream)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
@@ -285,25 +295,33 @@ class Scheduler:
             ),
         )
 
-    def _turn_away(self, source: str, job: Job, came_s: float) -> Hashable | None:
-        """The queue of the source is full: a partial stays out, a live final displaces."""
+    def _turn_away(self, source: str, job: Job, came_s: float) -> bool:
+        """The queue of the source is full: a partial stays out, a final takes the place of one."""
         if job.is_partial:
-            self.accounts.leave_out(job)
-            return None
+            self._leave_out(job)
+            return False
         self._came_s[job.stream] = came_s
-        self._places.wait_outside(source, job)
+        self.places.wait_outside(source, job)
         self.accounts.wait(job, 1)
-        waiting = [self._queue.get(stream) for stream in self._places.inside(source)]
-        live = [other for other in waiting if other is not None and other.is_live]
-        for other in live:
-            if other.is_partial:  # always replaceable: its audio waits in its stream
-                self.accounts.leave_out(other)
-                self.withdraw(other.stream)
-                return None
-        return live[0].stream if job.is_live and live else None
+        if not job.is_live:
+            return False
+        for stream in list(self.places.inside(source)):
+            other = self._queue.get(stream)
+            if other is not None and other.is_partial:  # its audio waits in its stream
+                self.withdraw(stream)
+                self._leave_out(other)
+                return False
+        return True
+
+    def _leave_out(self, job: Job) -> None:
+        """Counted once, however often its stream asks before it is let in."""
+        if job.stream not in self._left_out:
+            self._left_out.add(job.stream)
+            self.accounts.leave_out(job)
 
     def _let_in(self, source: str, job: Job) -> None:
-        self._places.enter(source, job.stream)
+        self._left_out.discard(job.stream)
+        self.places.enter(source, job.stream)
         self._put(job)
         self.accounts.wait(job, 1)
 
@@ -319,7 +337,7 @@ class Scheduler:
         self._alone.pop(job.stream, None)
         source = self.accounts.name_of(job.source)
         self.accounts.wait(job, -1)
-        next_in = self._places.leave(source, job.stream)
+        next_in = self.places.leave(source, job.stream)
         if next_in is not None:
             self.accounts.wait(next_in, -1)
             self._let_in(source, next_in)
@@ -330,20 +348,3 @@ class Scheduler:
         self.accounts.wait(job, 1)
         if old.is_partial and not job.is_partial:
             self.accounts.coalesce(job, 1)
-
-
-def _charged_part(batch: Batch, outcomes: Sequence[Outcome]) -> float:
-    """How much of the time that a batch held its slot its turn is to be charged with.
-
-    A background turn pays for its own kind only: more urgent jobs that are read along have not been
-    given any of what was saved up for it, so it would get less than its share.
-    """
-    worked = [
-        job
-        for job, outcome in zip(batch.jobs, outcomes, strict=True)
-        if outcome in (Outcome.READ, Outcome.FAILED)
-    ]
-    if not worked or not batch.pick.is_background:
-        return 1.0 if worked else 0.0
-    lowest = batch.jobs[0].priority
-    return sum(job.priority >= lowest for job in worked) / len(worked)

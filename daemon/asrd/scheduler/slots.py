@@ -20,6 +20,15 @@ class Placement:
     max_decodes: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Full:
+    """Which of the limits that a decode counts against have been reached."""
+
+    group: bool
+    provider: bool
+    model: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Alone:
     """The batch key of a job that is to be the only one of its model while it is read.
@@ -85,6 +94,16 @@ class Slots:
         """Whether a slot of the group is free."""
         busy = self._by_group[group]
         return busy < self.of_group(group) and (busy == 0 or self.has_memory)
+
+    def full(self, provider: str, model: Hashable, abilities: Abilities) -> "Full":
+        """What keeps one more decode of that model from running."""
+        placement = self.placement(provider)
+        most = placement.max_decodes
+        return Full(
+            group=placement.group is not None and not self.has_room(placement.group),
+            provider=most is not None and self._by_provider[provider] >= most,
+            model=self._by_model[model] >= abilities.decodes_at_once or model in self._held_alone,
+        )
 
     def take(self, provider: str, model: Hashable, *, is_alone: bool = False) -> None:
         """A decode begins."""

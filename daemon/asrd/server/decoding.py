@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+import structlog
+
 from asrd.abilities import Abilities
 from asrd.audio import SAMPLE_RATE
 from asrd.clock import Clock
-from asrd.errors import AsrdError, DecodeCancelled, ErrorCode, ProtocolError
+from asrd.errors import AsrdError, DecodeCancelled, ProviderError
 from asrd.providers import calls
 from asrd.providers.catalogue import ModelKey
 from asrd.providers.pool import ModelPool
@@ -25,6 +27,8 @@ from asrd.scheduler.slots import Alone
 from asrd.server.served import Containing, ServedStream
 from asrd.session.states import StreamState
 from asrd.session.stream import Want, Window
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,7 @@ class Decoding:
 
     `advance` is called with each stream that a decode has changed; `containing` keeps an error of
     one stream from the others. `move_on` lets the next model of its chain read a stream and says
-    whether there is one; `tell` tells a stream's client of an error.
+    whether there is one; `may_drop` says whether a full queue may cost anybody audio.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class Decoding:
         advance: Callable[[ServedStream], None],
         containing: Containing,
         move_on: Callable[[ServedStream], bool],
-        tell: Callable[[ServedStream, ProtocolError], None],
+        may_drop: Callable[[], bool],
     ) -> None:
         self._scheduler = scheduler
         self._pool = pool
@@ -74,10 +78,11 @@ class Decoding:
         self._advance = advance
         self._containing = containing
         self._move_on = move_on
-        self._tell = tell
+        self._may_drop = may_drop
         self._served: dict[Hashable, ServedStream] = {}
         self._running: dict[Hashable, _Call] = {}
         self._gathering = 0
+        self._crowded: list[ServedStream] = []
 
     def update(self, served: ServedStream) -> None:
         """The stream may want something else than before."""
@@ -91,11 +96,10 @@ class Decoding:
         abilities = self._see_model(served.key)
         job = _job(served, want, abilities)
         is_old = self._scheduler.stands_for(served.served_id) == job
-        crowded = self._scheduler.want(job, _since_s(served) if want is Want.FINAL else None)
+        if self._scheduler.want(job, _since_s(served) if want is Want.FINAL else None):
+            self._crowded.append(served)
         if is_old:
             return  # most chunks change nothing
-        if crowded is not None:
-            self._make_room(self._served[crowded])
         self.pump()
         if want is Want.FINAL and served.served_id in self._served:
             self._preempt(served)
@@ -134,6 +138,13 @@ class Decoding:
         """Start every decode that may start now."""
         if self._gathering:
             return
+        self._start_all()
+        while self._crowded and self._may_drop():
+            in_the_way = self._scheduler.in_the_way(self._crowded.pop(0).served_id)
+            if in_the_way is not None:
+                self._drop_oldest(self._served[in_the_way])
+
+    def _start_all(self) -> None:
         while (batch := self._scheduler.next_batch()) is not None:
             reads: dict[Hashable, _Read] = {}
             for job in batch.jobs:
@@ -151,22 +162,22 @@ class Decoding:
 
     def check(self) -> None:
         """Look after finals that have waited for too long. To be called every half second or so."""
-        for job in self._scheduler.timed_out():
-            served = self._served[job.stream]
-            with self._containing(served):
-                self._scheduler.accounts.time_out(job)
-                served.waits_anew_s = self._clock.now_s()
-                if not self._move_on(served):
-                    served.stream.drop_waiting("queue_timeout")
-                    self._complain(served)
-                self._advance(served)
         self.pump()  # slots may have been added
+        with self.together():
+            for job in self._scheduler.timed_out():
+                served = self._served.get(job.stream)
+                if served is not None and served.stream.want is Want.FINAL:
+                    with self._containing(served):
+                        self._time_out(served, job)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
 
-    def _complain(self, served: ServedStream) -> None:
-        text = "a final waited for its decode for too long, and was dropped"
-        self._tell(served, ProtocolError(ErrorCode.QUEUE_TIMEOUT, text, stream=served.asked.stream))
+    def _time_out(self, served: ServedStream, job: Job) -> None:
+        self._scheduler.accounts.time_out(job)
+        served.waits_anew_s = self._clock.now_s()
+        if not self._move_on(served):
+            served.stream.time_out("a final waited for its decode for too long, and was dropped")
+        self._advance(served)
 
     def _see_model(self, key: ModelKey) -> Abilities:
         resident = self._pool.residents.get(key)
@@ -174,7 +185,7 @@ class Decoding:
         self._scheduler.set_model(key, abilities if self._pool.takes_work(key) else None)
         return abilities
 
-    def _make_room(self, served: ServedStream) -> None:
+    def _drop_oldest(self, served: ServedStream) -> None:
         """The queue of its source is full: the oldest audio that waits in it goes."""
         with self._containing(served):
             served.stream.drop_waiting("queue_full")
@@ -195,11 +206,15 @@ class Decoding:
         windows = [read.window for read in reads.values()]
         items = [_item(read) for read in reads.values()]
         key = next(iter(reads.values())).served.key
-        answer = self._pool.resident(key).call(
-            lambda call_id: calls.Decode(id=call_id, items=items),
-            max(len(window.audio) for window in windows) / SAMPLE_RATE,
-            len(items),
-        )
+        longest_s = max(len(window.audio) for window in windows) / SAMPLE_RATE
+        try:
+            answer = self._pool.resident(key).call(
+                lambda call_id: calls.Decode(id=call_id, items=items), longest_s, len(items)
+            )
+        except Exception as error:  # a slot that is never given back would stop everybody
+            log.exception("decode_not_sent", model=str(key))
+            answer = asyncio.get_running_loop().create_future()
+            answer.set_exception(ProviderError(f"the window could not be sent: {error}"))
         call = _Call(batch=batch, key=key, reads=reads, answer=answer, is_alone=len(reads) == 1)
         for other in self._running.values():
             if other.key == key:
@@ -211,7 +226,7 @@ class Decoding:
         for stream in call.reads:
             del self._running[stream]
         self._pool.tenancy.touch(call.key)
-        result = answer.exception() or answer.result()
+        result = _result(answer, len(call.reads))
         found = dict(zip(call.reads, _each(result, len(call.reads)), strict=True))
         jobs = [job.stream for job in call.batch.jobs]
         for job in call.batch.jobs:
@@ -298,6 +313,19 @@ def _item(read: _Read) -> calls.Item:
         prompt=asked.prompt,
         is_partial=window.want is Want.PARTIAL,
     )
+
+
+def _result(answer: asyncio.Future[calls.AnyAnswer], windows: int) -> object:
+    """What came of a call; an answer that does not fit counts as an error of the provider."""
+    if answer.cancelled():
+        return ProviderError("the decode was cancelled")
+    error = answer.exception()
+    if error is not None:
+        return error
+    result = answer.result()
+    if isinstance(result, calls.Decoded) and len(result.outcomes) != windows:
+        return ProviderError(f"{windows} windows were answered with {len(result.outcomes)}")
+    return result
 
 
 def _each(result: object, count: int) -> list[object]:

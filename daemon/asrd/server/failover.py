@@ -60,7 +60,11 @@ class Failover:
         It stays there for a while, though the one before is well.
         """
         for place, key in enumerate(served.chain):
-            if place > served.level and key is not None and not self._pool.has_failed(key):
+            if (
+                place > max(served.level, len(served.relief))
+                and key is not None
+                and not self._pool.has_failed(key)
+            ):
                 served.stays_until_s = self._clock.now_s() + self._retry_s
                 self._move(served, place)
                 return True

@@ -21,13 +21,14 @@ from asrd.providers.residency import NoRoom
 from asrd.scheduler.scheduler import Scheduler
 from asrd.scheduler.slots import Placement
 from asrd.server.decoding import Decoding
+from asrd.server.easing import Easing
 from asrd.server.failover import Failover, place_in
 from asrd.server.listening import VoiceService
 from asrd.server.overload import Overload
 from asrd.server.resources import Resources
 from asrd.server.served import Owner, ServedStream, rule_of, serve
 from asrd.server.tasks import TaskKeeper
-from asrd.server.translate import error_message, ladder_message, message_of, refusing, seconds
+from asrd.server.translate import error_message, message_of, refusing, seconds
 from asrd.session import effects
 from asrd.session.effects import Effect
 from asrd.session.session import Session
@@ -66,7 +67,7 @@ class Hub:
             advance=self.advance,
             containing=self.containing,
             move_on=self.failover.move_on,
-            tell=lambda served, error: self._send(served, error_message(error)),
+            may_drop=lambda: not self.is_draining,
         )
         self.voice = VoiceService(
             clock,
@@ -76,15 +77,15 @@ class Hub:
             self.cut_off,
             self.decoding.together,
         )
-        self.overload = Overload(
+        easing = Easing(
             config.scheduling,
-            self.scheduler,
             self.pool,
-            clock,
-            streams=lambda: self.all_streams,
             replace=self.failover.place,
             send=self._send,
             advance=self.advance,
+        )
+        self.overload = Overload(
+            config.scheduling, self.scheduler, clock, easing, lambda: self._open.values()
         )
         self.resources = Resources(config.scheduling, self.scheduler, self.pool, clock)
         self.is_draining = False
@@ -92,6 +93,7 @@ class Hub:
         self.no_streams.set()
         # By session and number, ended ones too for as long as the session knows them.
         self._served: dict[Session, dict[int, ServedStream]] = {}
+        self._open: dict[int, ServedStream] = {}  # those that have not ended, by served_id
         self._owners: dict[Session, Owner] = {}
 
     # ── sessions ──────────────────────────────────────────────────────────────────────────────
@@ -100,6 +102,8 @@ class Hub:
         """What the session's streams tell goes to `owner` from now on."""
         self._owners[session] = owner
         self._served.setdefault(session, {})
+        for served in self.streams_of(session):
+            self.overload.listens_again(served)
 
     def detach(self, session: Session) -> None:
         """Nobody listens to the session; its streams go on."""
@@ -121,7 +125,7 @@ class Hub:
     @property
     def all_streams(self) -> list[ServedStream]:
         """Every stream that has not ended."""
-        return [served for session in self._served for served in self.streams_of(session)]
+        return list(self._open.values())
 
     # ── streams ───────────────────────────────────────────────────────────────────────────────
 
@@ -147,6 +151,7 @@ class Hub:
         for number in known.keys() - session.commits.keys():
             del known[number]  # as the session has
         known[asked.stream] = served
+        self._open[served.served_id] = served
         self.no_streams.clear()
         self.pool.tenancy.acquire(served.key)
         if self._is_ready(served.key):
@@ -253,9 +258,8 @@ class Hub:
     def _opened(self, served: ServedStream) -> None:
         served.stream.open()
         self.advance(served)
-        if served.is_on_fallback:
-            self._tell_move(served)
-        self.overload.joined(served)
+        served.told_key = served.own_chain[0]
+        self.overload.settle(served)
 
     async def _open_later(self, served: ServedStream) -> None:
         key, error = served.key, None
@@ -282,15 +286,8 @@ class Hub:
 
     def _moved(self, served: ServedStream) -> None:
         if served.stream.is_ready:
-            self._tell_move(served)
+            self.overload.settle(served)
             self.decoding.update(served)
-
-    def _tell_move(self, served: ServedStream) -> None:
-        level = served.level_felt(self.overload.level_of(served))
-        # Back on the first of the chain without its being up: there the work at least waits.
-        is_restored = served.key == served.own_chain[0] and self.pool.is_up(served.key)
-        action = f"read by {served.key}"
-        self._send(served, ladder_message(served, level, action, is_restored=is_restored))
 
     def _tell(self, served: ServedStream, told: Iterable[Effect]) -> None:
         owner = self._owners.get(served.session)
@@ -303,11 +300,13 @@ class Hub:
         if owner is not None:
             owner.moved_on()
 
-    def _send(self, served: ServedStream, message: ServerMessage) -> None:
+    def _send(self, served: ServedStream, message: ServerMessage) -> bool:
+        """Tell a stream's client; returns whether it is there."""
         owner = self._owners.get(served.session)
         if owner is not None:
             owner.send(message)
             owner.moved_on()
+        return owner is not None
 
     def check(self) -> None:
         """Look after what only time tells. To be called every half second or so."""
@@ -339,5 +338,7 @@ class Hub:
         self.voice.forget(served)
         self.decoding.give_up(served)
         self.pool.tenancy.release(served.key)
-        if not self.all_streams:
+        self._open.pop(served.served_id, None)
+        self.overload.left(served)
+        if not self._open:
             self.no_streams.set()

@@ -1,25 +1,22 @@
-"""What the daemon does about load: measures it, climbs the ladder, and has streams feel it.
+"""What the daemon does about load: measures it, twice a second, and climbs the ladder.
 
-The rules are the scheduler's pure modules; here the facts are gathered, twice a second, and what
-follows is done to streams and told to their clients. Each device group has a ladder of its own.
+The rules are the scheduler's pure modules; here the facts are gathered, and `easing` does what
+follows. Each device group has a ladder of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
 
 from asrd.clock import Clock
 from asrd.config import Scheduling
-from asrd.providers.catalogue import ModelKey
-from asrd.providers.pool import ModelPool
 from asrd.scheduler.ladder import Ladder, Step, level_of
 from asrd.scheduler.load import LoadGauge
 from asrd.scheduler.pace import Pacer
 from asrd.scheduler.scheduler import Scheduler
+from asrd.server.easing import Easing
 from asrd.server.served import ServedStream
-from asrd.server.translate import ladder_message
-from asrd.wire.messages import ServerMessage
 
 log = structlog.get_logger()
 
@@ -38,6 +35,8 @@ class GroupLoad:
     finals: LoadGauge = field(default_factory=LoadGauge)
     partials: LoadGauge = field(default_factory=LoadGauge)
     load: float = 0.0
+    secondary: int | None = None
+    """The lowest priority among its live streams, where there are two."""
 
     @property
     def level(self) -> int:
@@ -46,48 +45,35 @@ class GroupLoad:
 
 
 class Overload:
-    """Watches the load of every group and degrades service, step by step, and back.
+    """Watches the load of every group, and has `easing` degrade service step by step, and back.
 
-    `streams` gives every open stream, `replace` moves one to the best model of its chain, `send`
-    tells its client, and `advance` moves it on.
+    `streams` gives every open stream.
     """
 
     def __init__(
         self,
         rule: Scheduling,
         scheduler: Scheduler,
-        pool: ModelPool,
         clock: Clock,
-        *,
-        streams: Callable[[], list[ServedStream]],
-        replace: Callable[[ServedStream], None],
-        send: Callable[[ServedStream, ServerMessage], None],
-        advance: Callable[[ServedStream], None],
+        easing: Easing,
+        streams: Callable[[], Iterable[ServedStream]],
     ) -> None:
         self._rule = rule
         self._scheduler = scheduler
-        self._pool = pool
         self._clock = clock
+        self._easing = easing
         self._streams = streams
-        self._replace = replace
-        self._send = send
-        self._advance = advance
         self._groups: dict[str, GroupLoad] = {}
+        self._back: dict[int, ServedStream] = {}
+        self._is_stale = False
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────
 
     @property
     def level(self) -> int:
         """The highest rung that anybody is on."""
-        levels = [group.level for group in self._groups.values()]
-        return max((served.level_felt(0) for served in self._streams()), default=0) or max(
-            levels, default=0
-        )
-
-    def level_of(self, served: ServedStream) -> int:
-        """The rung that load alone has put a stream on."""
-        group = self._group_of(served)
-        return group.level if group is not None else 0
+        fallen_back = [served.level_felt(0) for served in self._streams()]
+        return max([*fallen_back, *(group.level for group in self._groups.values())], default=0)
 
     @property
     def groups(self) -> dict[str, GroupLoad]:
@@ -102,31 +88,67 @@ class Overload:
 
     # ── what happens ──────────────────────────────────────────────────────────────────────────
 
-    def joined(self, served: ServedStream) -> None:
-        """A stream has opened: it feels what all others do."""
-        group = self._group_of(served)
-        if group is not None:
-            step = group.ladder.step
-            secondary = self._secondary(group) if step >= Step.FINALS_ONLY else None
-            self._apply(served, group, secondary)
-            if step is not Step.NORMAL and self._feels(served, step, secondary):
-                self._tell(served, step, group, is_restored=False)
+    def settle(self, served: ServedStream) -> None:
+        """A stream has opened, or has moved to another model."""
+        self._changed()
+        self._settle(served)
+
+    def left(self, served: ServedStream) -> None:
+        """A stream has ended."""
+        self._note_finals(served)
+        self._back.pop(served.served_id, None)
+        self._changed()
+
+    def listens_again(self, served: ServedStream) -> None:
+        """The client of a stream is back: it hears, soon, what it has missed."""
+        self._back[served.served_id] = served
 
     def check(self) -> None:
         """Look at the load, and take or take back a step. To be called every half second or so."""
         for served in self._streams():
             self._note_finals(served)
+        is_new = self._is_stale
         for name, group in self._groups.items():
-            before = group.ladder.step
-            pace_before_s = group.pacer.interval_s
+            before = group.ladder.step, group.pacer.interval_s
             self._observe(name, group)
-            step = group.ladder.step
-            if step is not before:
-                self._log(name, group, before)
-            if step is not before or group.pacer.interval_s != pace_before_s:
-                self._changed(name, group, before)
+            if group.ladder.step is not before[0]:
+                self._log(name, group, before[0])
+            is_new |= (group.ladder.step, group.pacer.interval_s) != before
+        back, self._back = self._back, {}
+        if is_new:
+            self._is_stale = False
+            self._easing.forget()
+            self._find_secondary()
+        for served in list(self._streams()) if is_new else back.values():
+            self._settle(served)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
+
+    def _changed(self) -> None:
+        """Who is secondary may be another now: that matters only while somebody has to yield."""
+        if any(group.ladder.step >= Step.FINALS_ONLY for group in self._groups.values()):
+            self._is_stale = True
+
+    def _settle(self, served: ServedStream) -> None:
+        group = self._group_of(served)
+        if group is None:
+            pace_s = self._rule.pace.idle_s
+            self._easing.settle(served, Step.NORMAL, pace_s, is_secondary=False)
+            return
+        is_secondary = served.is_live and served.priority == group.secondary
+        self._easing.settle(
+            served, group.ladder.step, group.pacer.interval_s, is_secondary=is_secondary
+        )
+
+    def _find_secondary(self) -> None:
+        live: dict[int, set[int]] = {}
+        for served in self._streams():
+            group = self._group_of(served) if served.is_live and served.stream.is_ready else None
+            if group is not None:
+                live.setdefault(id(group), set()).add(served.priority)
+        for group in self._groups.values():
+            priorities = live.get(id(group), set())
+            group.secondary = max(priorities) if len(priorities) > 1 else None
 
     def _note_finals(self, served: ServedStream) -> None:
         """What a stream has heard since the last look is to be read."""
@@ -164,38 +186,6 @@ class Overload:
         at_idle_pace = partials * group.pacer.interval_s / pace.idle_s
         group.pacer.observe(finals + at_idle_pace, group.ladder.step)
 
-    def _changed(self, name: str, group: GroupLoad, before: Step) -> None:
-        step = group.ladder.step
-        secondary = self._secondary(group)
-        for served in self._streams():
-            if self._group_of(served) is not group or not served.stream.is_ready:
-                continue
-            self._apply(served, group, secondary)
-            if step > before and self._feels(served, step, secondary):
-                self._tell(served, step, group, is_restored=False)
-            elif step < before and self._feels(served, before, secondary):
-                self._tell(served, before, group, is_restored=True)
-            self._advance(served)
-
-    def _apply(self, served: ServedStream, group: GroupLoad, secondary: int | None) -> None:
-        step = group.ladder.step
-        is_secondary = served.is_live and served.priority == secondary
-        is_silenced = is_secondary and step >= Step.FINALS_ONLY
-        served.stream.set_pace(None if is_silenced else group.pacer.interval_s)
-        is_shed = is_secondary and step >= Step.SHED
-        served.stream.shed_to(self._rule.ladder.shed_backlog_s if is_shed else None)
-        smaller = self._smaller(served) if step >= Step.SMALLER_MODEL and served.is_live else ()
-        if served.relief != smaller:
-            served.relieve(smaller)
-            self._replace(served)
-
-    def _tell(
-        self, served: ServedStream, step: Step, group: GroupLoad, *, is_restored: bool
-    ) -> None:
-        level = group.level if is_restored else level_of(step)
-        action = _action(step, self._rule, group.pacer.interval_s)
-        self._send(served, ladder_message(served, level, action, is_restored=is_restored))
-
     def _log(self, name: str, group: GroupLoad, before: Step) -> None:
         step = group.ladder.step
         log.warning(
@@ -207,34 +197,6 @@ class Overload:
             oldest_wait_s=round(self._scheduler.oldest_live_final_s(name), 3),
         )
 
-    def _smaller(self, served: ServedStream) -> tuple[ModelKey, ...]:
-        smaller = self._pool.catalogue.smaller(served.asked_key)
-        for key in smaller[:1]:
-            self._pool.resident(key).begin()  # refused where it does not fit
-        return smaller[:1]
-
-    def _feels(self, served: ServedStream, step: Step, secondary: int | None) -> bool:
-        """Whether a step changes something for a stream. (A move to another model tells itself.)"""
-        is_secondary = served.is_live and served.priority == secondary
-        match step:
-            case Step.LONGER_CHUNKS | Step.FEWER_PARTIALS:
-                return served.stream.has_partials
-            case Step.FINALS_ONLY:
-                return is_secondary and served.stream.has_partials
-            case Step.SHED:
-                return is_secondary
-            case _:
-                return False
-
-    def _secondary(self, group: GroupLoad) -> int | None:
-        """The lowest priority among the group's live streams, where there are two."""
-        live = {
-            served.priority
-            for served in self._streams()
-            if served.is_live and self._group_of(served) is group
-        }
-        return max(live) if len(live) > 1 else None
-
     def _group_of(self, served: ServedStream) -> GroupLoad | None:
         name = self._scheduler.slots.placement(served.key.provider).group
         if name is None:
@@ -243,16 +205,3 @@ class Overload:
             rule = self._rule
             self._groups[name] = GroupLoad(ladder=Ladder(rule.ladder), pacer=Pacer(rule.pace))
         return self._groups[name]
-
-
-def _action(step: Step, rule: Scheduling, interval_s: float) -> str:
-    """What a step does, in words."""
-    match step:
-        case Step.LONGER_CHUNKS | Step.FEWER_PARTIALS:
-            return f"partials every {interval_s:g} s"
-        case Step.FINALS_ONLY:
-            return "finals only"
-        case Step.SHED:
-            return f"of what waits, the latest {rule.ladder.shed_backlog_s:g} s are kept"
-        case _:
-            return step.name.lower()

@@ -27,7 +27,7 @@ class Reporter:
         limits = hub.config.limits
         every_stream = limits.max_sessions * limits.max_streams
         queues = {
-            f"source:{name}": _queue(tally, scheduler.limit(name))
+            f"source:{name}": _queue(tally, scheduler.places.limit(name))
             for name, tally in accounts.by_source.items()
         }
         for name, tally in accounts.by_provider.items():

@@ -11,6 +11,7 @@ from asrd.config import Config
 from asrd.errors import ErrorCode, ProtocolError
 from asrd.providers.catalogue import ModelKey
 from asrd.scheduler.bucket import TokenBucket
+from asrd.scheduler.ladder import Step
 from asrd.session.endpoint import EndpointRule
 from asrd.session.session import Session
 from asrd.session.stream import Stream, StreamRule
@@ -32,6 +33,19 @@ FALLBACK_LEVEL = 4
 _ids = count(1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ease:
+    """What a stream is served under load. None: as if there were none (`interval_s`: no partials).
+
+    `interval_s` is the new audio between two partials, `backlog_s` what may wait, `relief` the
+    smaller models that may read it.
+    """
+
+    interval_s: float | None = None
+    backlog_s: float | None = None
+    relief: tuple[ModelKey, ...] = ()
+
+
 @dataclass(eq=False, slots=True)
 class ServedStream:
     """One open stream. `served_id` names it in this process, across sessions.
@@ -51,6 +65,11 @@ class ServedStream:
     delivery: Delivery
     bucket: TokenBucket | None
     relief: tuple[ModelKey, ...] = ()
+    ease: Ease = Ease()
+    told_steps: frozenset[Step] = frozenset()
+    """The steps of the ladder that its client knows it to be under."""
+    told_key: ModelKey | None = None
+    """The model that its client takes for the reader; None before it is open."""
     served_id: int = field(default_factory=lambda: next(_ids))
     noted_s: float = 0.0
     """Seconds of speech that the load already counts."""
@@ -105,6 +124,9 @@ class ServedStream:
         here = [place for place, key in enumerate(self.chain) if key == self.key]
         self.level = here[0] if here else NOT_IN_CHAIN
 
+    def _wait_s(self, new_bytes: int, now_s: float) -> float:
+        return self.bucket.take(new_bytes, now_s) if self.bucket is not None and new_bytes else 0.0
+
     def receive(self, data: bytes, offset: int | None, now_s: float) -> None:
         """Take audio in.
 
@@ -113,7 +135,7 @@ class ServedStream:
                 then it counts on the stream's clock, is told as dropped, and the sender hears of
                 it once until it slows down.
         """
-        wait_s = self.bucket.take(len(data), now_s) if self.bucket is not None and data else 0.0
+        wait_s = self._wait_s(self.stream.new_bytes(data, offset), now_s)
         if not wait_s:
             self.is_too_fast = False
             self.stream.receive(data, offset)

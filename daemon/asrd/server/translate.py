@@ -123,9 +123,7 @@ def message_of(served: ServedStream, effect: Effect) -> wire.ServerMessage:
                 end=seconds(effect.end),
             )
         case effects.DecodeFailed():
-            return wire.Error(
-                code=ErrorCode.PROVIDER_FAILED, message=effect.message, fatal=False, stream=number
-            )
+            return wire.Error(code=effect.code, message=effect.message, fatal=False, stream=number)
         case effects.Flushed():
             return wire.Flushed(stream=number, offset=effect.offset)
         case effects.StreamClosed():

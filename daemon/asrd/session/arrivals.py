@@ -44,6 +44,12 @@ class Arrivals:
         self.tell_refused()
         self._take(self._intake.receive, data, offset)
 
+    def new_bytes(self, data: bytes, offset: int | None) -> int:
+        """Bytes of a chunk that lie behind what came before."""
+        expected = self._intake.expected
+        known = 0 if offset is None else max(0, expected - offset) * self._format.frame_bytes
+        return max(0, len(data) - known)
+
     def refuse(self, data: bytes, offset: int | None, reason: DropReason) -> None:
         """Let a chunk pass. Raises ProtocolError for a bad one."""
         is_behind_hole = offset is not None and offset > self._intake.expected

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from asrd.errors import ErrorCode
 from asrd.transcript import Hypothesis
 
 CloseReason = Literal["client", "cancelled", "idle", "shutdown", "error"]
@@ -109,6 +110,7 @@ class DecodeFailed(Effect):
     """An utterance was set aside; the stream goes on."""
 
     message: str
+    code: ErrorCode = ErrorCode.PROVIDER_FAILED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

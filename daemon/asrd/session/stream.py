@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asrd.audio import SAMPLE_RATE
+from asrd.errors import ErrorCode
 from asrd.session import effects
 from asrd.session.ahead import Ahead
 from asrd.session.arrivals import Arrivals
@@ -69,6 +70,10 @@ class Stream:
         self._enter(StreamInput.AUDIO)
         self._arrivals.receive(data, offset)
         self._drop_what_is_too_much()
+
+    def new_bytes(self, data: bytes, offset: int | None) -> int:
+        """How much of a chunk is not there yet: sending again is always safe, and costs nothing."""
+        return self._arrivals.new_bytes(data, offset)
 
     def refuse(self, data: bytes, offset: int | None, reason: DropReason) -> None:
         """Let audio that came too fast pass: it counts on the clock and as received, and is told
@@ -140,6 +145,14 @@ class Stream:
             self._tell(dropped)
             self._settle()
         return dropped is not None
+
+    def time_out(self, message: str) -> None:
+        """Drop the oldest utterance that no decode has begun, and say that it waited too long."""
+        failed = effects.DecodeFailed(
+            stream=self.number, message=message, code=ErrorCode.QUEUE_TIMEOUT
+        )
+        self._tell(failed)
+        self.drop_waiting("queue_timeout")
 
     # ── voice activity ────────────────────────────────────────────────────────────────────────
 

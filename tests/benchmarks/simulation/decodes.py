@@ -74,12 +74,17 @@ class Decodes:
                 self._look_at(stream, due_s)
             return
         stream.is_waiting = True
-        crowded = self._scheduler.want(self._job(stream, window))
-        if crowded is not None:
-            other = self._streams[cast(int, crowded)]
-            self.drop(other, "queue_full")
-            self.update(other)
+        since_s = None
+        if stream.is_live and not window.is_partial:
+            since_s = window.queued_s
+        is_crowded = self._scheduler.want(self._job(stream, window), since_s)
         self.pump()
+        if is_crowded:
+            in_the_way = self._scheduler.in_the_way(stream.number)
+            if in_the_way is not None:
+                other = self._streams[cast(int, in_the_way)]
+                self.drop(other, "queue_full")
+                self.update(other)
         if not stream.is_waiting:
             return
         if window.is_partial:  # which grows, and which the queue may have left out

@@ -4,7 +4,9 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from asrd.providers.catalogue import ModelKey
+from asrd.scheduler.ladder import Step
 from asrd.scheduler.queue import Job
+from asrd.server.served import Ease
 from benchmarks.simulation.arrivals import Source
 
 EARLY_S = 1e-6
@@ -60,6 +62,9 @@ class SimulatedStream:
     noted_s: float = 0.0
     shed_s: float | None = None
     relief: tuple[ModelKey, ...] = ()
+    ease: Ease = field(default_factory=Ease)
+    told_steps: frozenset[Step] = frozenset()
+    told_key: ModelKey | None = None
     jobs: dict[tuple[str, bool, float], Job] = field(default_factory=dict)
 
     # ── as the overload control sees it ───────────────────────────────────────────────────────
@@ -71,6 +76,14 @@ class SimulatedStream:
     @property
     def stream(self) -> "SimulatedStream":
         return self
+
+    @property
+    def served_id(self) -> int:
+        return self.number
+
+    @property
+    def own_chain(self) -> tuple[ModelKey]:
+        return (self.asked_key,)
 
     @property
     def is_live(self) -> bool:

@@ -14,6 +14,7 @@ from asrd.providers.catalogue import ModelKey
 from asrd.providers.pool import ModelPool
 from asrd.scheduler.ladder import Step
 from asrd.scheduler.scheduler import Scheduler
+from asrd.server.easing import Easing
 from asrd.server.overload import Overload
 from asrd.server.served import ServedStream
 from asrd.wire.messages import Event, ServerMessage
@@ -69,6 +70,9 @@ class _Models:
     def begin(self) -> None:
         pass
 
+    def is_up(self, key: ModelKey) -> bool:
+        return True
+
 
 class World:
     """One simulation, from silence to `plan.seconds`."""
@@ -102,15 +106,16 @@ class World:
             random=Random(plan.seed),
             finished=self._finished,
         )
-        self.overload = Overload(
+        easing = Easing(
             plan.rule,
-            self.scheduler,
             cast(ModelPool, _Models(relief)),
-            self._agenda.clock,
-            streams=lambda: cast(list[ServedStream], self.streams),
             replace=lambda served: _replace(cast(SimulatedStream, served)),
             send=lambda served, message: self._told(message),
             advance=lambda served: self._decodes.let_go(cast(SimulatedStream, served)),
+        )
+        streams = cast(list[ServedStream], self.streams)
+        self.overload = Overload(
+            plan.rule, self.scheduler, self._agenda.clock, easing, lambda: streams
         )
 
     def run(self, progress: Progress | None = None) -> Results:
@@ -186,9 +191,10 @@ class World:
                 moves.append(Move(self._agenda.now_s, step, group.load))
         self._agenda.at(self._agenda.now_s + CHECK_S, self._check)
 
-    def _told(self, message: ServerMessage) -> None:
+    def _told(self, message: ServerMessage) -> bool:
         if isinstance(message, Event):
             self.results.told[message.event] += 1
+        return True
 
 
 def _talk(stream: SimulatedStream) -> Talk:
@@ -210,6 +216,7 @@ def _streams(plan: Plan, key: ModelKey) -> list[SimulatedStream]:
             source=source,
             asked_key=key,
             key=key,
+            told_key=key,
             interval_s=plan.rule.pace.idle_s if source.has_partials else None,
             backlog_s=Config().limits.live_backlog_s,
         )
