@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +30,10 @@ from support.audio import read_wav
 
 Samples = npt.NDArray[np.float32]
 Kind = TypeVar("Kind", bound=wire.ServerMessage)
+Span = tuple[float, float]
+"""Seconds of a stream's clock, from and to."""
+
+FRAME_S = 0.1
 
 
 class WireClient:
@@ -68,10 +72,16 @@ class WireClient:
 
 
 @contextmanager
-def daemon(*arguments: str, is_loaded: bool = True) -> Iterator[Path]:
-    """A daemon on a socket of its own, its model loaded or not; yields the socket's path."""
+def daemon(*arguments: str, config: str = "", is_loaded: bool = True) -> Iterator[Path]:
+    """A daemon on a socket of its own, its model loaded or not; yields the socket's path.
+
+    `config` is a configuration in TOML.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "asrd.sock"
+        if config:
+            (Path(folder) / "asrd.toml").write_text(config)
+            arguments = ("--config", f"{folder}/asrd.toml", *arguments)
         process = subprocess.Popen(
             [sys.executable, "-m", "asrd", "serve", "--socket", path, *arguments],
             stderr=subprocess.DEVNULL,
@@ -112,11 +122,23 @@ def pcm(samples: Samples) -> bytes:
     return (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
 
 
-def utterances(samples: Samples) -> list[tuple[Utterance, Samples]]:
+def dense_speech(seconds: float) -> Samples:
+    """Up to 4 s of the recording in which every window is speech: nothing ends or pauses in it."""
+    begin = round(32.8 * SAMPLE_RATE)
+    return speech()[begin : begin + round(seconds * SAMPLE_RATE)]
+
+
+def frames(samples: Samples) -> list[bytes]:
+    """Samples as pieces of `FRAME_S` to be played; what is left at the end is left out."""
+    data, size = pcm(samples), round(FRAME_S * SAMPLE_RATE) * 2
+    return [data[at : at + size] for at in range(0, len(data) - size + 1, size)]
+
+
+def utterances(samples: Samples, silence_s: float = 0.5) -> list[tuple[Utterance, Samples]]:
     """What the daemon would cut from a live stream, and the windows its models would read."""
-    listener = Listener(PcmFormat(), EndpointRule(silence=SAMPLE_RATE // 2), 0)
+    rule = EndpointRule(silence=round(silence_s * SAMPLE_RATE))
+    listener = Listener(PcmFormat(), rule, 0)
     detector = VoiceActivity()
-    state = b""
     listener.intake.receive(pcm(samples), None)
     listener.intake.mark(MarkKind.CLOSE)
     heard, unscored = listener.take_unscored()
@@ -139,6 +161,22 @@ def percentile(values: Sequence[float], share: float) -> float:
 def median(values: Sequence[float]) -> float:
     """The middle value."""
     return statistics.median(values)
+
+
+def unaccounted(expected: Iterable[Span], accounted: Iterable[Span]) -> list[Span]:
+    """Those of the expected spans that none of the others touches."""
+    known = sorted(accounted)
+    return [
+        (start, end)
+        for start, end in expected
+        if not any(begin < end and finish > start for begin, finish in known)
+    ]
+
+
+def row(what: str, measured: str, aim: str = "", *, is_met: bool | None = None) -> None:
+    """Print one line of a table: what, how much, and what was aimed for."""
+    verdict = {None: "", True: "  met", False: "  MISSED"}[is_met]
+    print(f"{what:58} {measured:>24}   {aim}{verdict}", flush=True)
 
 
 def run_python(code: str, *arguments: str) -> tuple[float, dict[str, float]]:
