@@ -84,8 +84,8 @@ def test_a_batch_stops_where_windows_get_dearer() -> None:
 
 def test_dearer_is_measured_by_the_best_count_and_not_by_the_last() -> None:
     saving = {1: 0.02}
-    creeping = {count: 0.01 * count * 1.02 ** (count - 2) for count in range(2, 17)}
-    assert batch(known(saving | creeping), 16) == 3
+    creeping = {count: 0.01 * count * 1.04 ** (count - 2) for count in range(2, 17)}
+    assert batch(known(saving | creeping), 16) == 4
 
 
 def test_a_batch_that_saves_next_to_nothing_only_keeps_the_slot_for_longer() -> None:
@@ -181,8 +181,8 @@ def test_what_is_learned_comes_near_the_best_batch(
     batches = learn(took_s, waiting=waiting, calls=300)[100:]
     best_s = min(took_s(count) / count for count in range(1, waiting + 1))
     learned_s = sum(map(took_s, batches)) / sum(batches)
-    assert learned_s <= 1.15 * best_s
-    assert learned_s <= 1.06 * took_s(1)  # with what trying costs, hardly worse than one by one
+    assert learned_s <= 1.25 * best_s
+    assert learned_s <= 1.12 * took_s(1)  # with what trying costs, hardly worse than one by one
 
 
 @given(st.floats(1.0, 3.0))

@@ -53,8 +53,9 @@ class Batch:
         return sum(job.priority >= lowest for job in worked) / len(worked)
 
 
-DEARER = 1.03
-"""How much more than at the best smaller count a window may take."""
+DEARER = 1.1
+"""How much more than at the best smaller count a window may take. Those who wait gain more by being
+read along than this loses, and measured costs are no more exact."""
 
 WORTH = 0.9
 """What a window in the best batch may take, as a share of one by itself: what saves less only keeps
