@@ -121,9 +121,8 @@ class FasterWhisperProvider(Provider):
 
     def spread(self, settings: Mapping[str, Setting], decodes: int) -> Mapping[str, Setting]:
         """Workers of one thread each, at most 16; what the user has set himself stays."""
-        if decodes < 2:
-            return settings
-        return {"cpu_threads": 1, "num_workers": min(decodes, _MOST_WORKERS), **settings}
+        spread = {"cpu_threads": 1, "num_workers": min(decodes, _MOST_WORKERS), **settings}
+        return spread if spread["num_workers"] != 1 else settings
 
     def wants_gpu(self, settings: Mapping[str, Setting]) -> bool:
         """Unless the user has chosen the CPU: `auto` takes a GPU where there is one."""

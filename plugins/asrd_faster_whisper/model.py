@@ -23,9 +23,11 @@ from asrd import (
 )
 from asrd.abilities import LONGEST_WINDOW_S
 from asrd_faster_whisper.attempts import FALLBACK
+from asrd_faster_whisper.budget import budget_of
 from asrd_faster_whisper.reader import Reader, Window
 from asrd_faster_whisper.vocabulary import Vocabulary
 from asrd_faster_whisper.watched import WatchedWhisper
+from asrd_faster_whisper.weights import decoder_shape
 
 _PREFERRED = {"cpu": ("int8", "float32"), "cuda": ("float16", "int8_float16", "float32")}
 _MOST_THREADS = 4
@@ -114,6 +116,12 @@ class FasterWhisperModel(Model):
             self._engine,
             self._vocabulary,
             self.abilities,
+            budget_of(
+                decoder_shape(folder / "model.bin"),
+                compute_type=self._watched.compute_type,
+                device=device,
+                num_workers=num_workers,
+            ),
             beam_size=beam_size,
             temperatures=FALLBACK if has_temperature_fallback else FALLBACK[:1],
             hotwords=hotwords,
@@ -125,7 +133,7 @@ class FasterWhisperModel(Model):
         An English-only model reads English whatever language or task is asked for.
 
         Raises:
-            RequestUnsupported: the language is none that Whisper knows.
+            RequestUnsupported: the language is none that the model knows.
             DecodeCancelled: nobody wants the text any more.
             ProviderError: the engine failed.
         """

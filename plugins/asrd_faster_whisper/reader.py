@@ -9,7 +9,7 @@ text ends before its audio does, the rest is read in a further round, again toge
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from faster_whisper import WhisperModel
 from asrd import Abilities, DecodeOptions
 from asrd_faster_whisper import attempts
 from asrd_faster_whisper.attempts import Attempt, Manner
+from asrd_faster_whisper.budget import Budget
 from asrd_faster_whisper.encoded import Encoded
 from asrd_faster_whisper.features import Features, LogMel
 from asrd_faster_whisper.segments import FRAMES_PER_S, TimedWord, split
@@ -77,16 +78,19 @@ class Reader:
         engine: WhisperModel,
         vocabulary: Vocabulary,
         abilities: Abilities,
+        budget: Budget,
         *,
         beam_size: int,
         temperatures: tuple[float, ...],
         hotwords: str,
     ) -> None:
-        """`abilities` say which contexts there are; beam and temperatures are those of finals."""
+        """`abilities` say which contexts there are, and `budget` how many windows may be decoded in
+        one call; beam and temperatures are those of finals."""
         self._engine = engine
         self._log_mel = LogMel(engine.feature_extractor)
         self._vocabulary = vocabulary
         self._abilities = abilities
+        self._budget = budget
         self._beam_size = beam_size
         self._temperatures = temperatures
         self._hotwords = hotwords
@@ -114,15 +118,20 @@ class Reader:
             rounds_left=2 + frames // FRAMES_PER_S,
         )
 
-    def _groups(self, courses: Iterable[_Course]) -> Iterable[tuple[float, list[_Course]]]:
-        """What can be decoded in one call: the same context, manner, and length of prompt."""
-        groups: dict[tuple[float, bool, int], list[_Course]] = defaultdict(list)
+    def _groups(self, courses: Iterable[_Course]) -> Iterator[tuple[float, list[_Course]]]:
+        """What can be decoded in one call: the same context, manner, and lengths of prompt and
+        start, as far as memory goes."""
+        groups: dict[tuple[float, bool, int, int], list[_Course]] = defaultdict(list)
         for course in courses:
             is_partial = course.window.options.is_partial
             rest_s = (course.frames - course.seek) / FRAMES_PER_S
             context_s = self._abilities.context_s(rest_s, is_partial=is_partial)
-            groups[context_s, is_partial, len(course.preface)].append(course)
-        return [(context_s, group) for (context_s, _, _), group in groups.items()]
+            key = (context_s, is_partial, len(course.preface), len(self._start(course.window)))
+            groups[key].append(course)
+        for (context_s, *_), group in groups.items():
+            most = self._budget.most_windows(context_s)
+            for begin in range(0, len(group), most):
+                yield context_s, group[begin : begin + most]
 
     def _read_on(self, context_s: float, courses: Sequence[_Course]) -> None:
         """One round of windows that can be decoded in one call."""
@@ -130,11 +139,7 @@ class Reader:
         most_frames = round(context_s * FRAMES_PER_S)
         encoded = Encoded(whisper, [_pad(course, most_frames) for course in courses])
         self._detect_languages(encoded, [course.window for course in courses])
-        prompts = [
-            course.preface
-            + vocabulary.start(course.window.language or "en", course.window.options.task)
-            for course in courses
-        ]
+        prompts = [course.preface + self._start(course.window) for course in courses]
         is_partial = courses[0].window.options.is_partial
         manner = Manner(
             beam_size=1 if is_partial else self._beam_size,
@@ -144,6 +149,9 @@ class Reader:
         decoded = attempts.decode(whisper, vocabulary, encoded, prompts, manner)
         for place, (course, attempt) in enumerate(zip(courses, decoded, strict=True)):
             self._take_in(course, attempt, encoded, place, most_frames)
+
+    def _start(self, window: Window) -> list[int]:
+        return self._vocabulary.start(window.language or "en", window.options.task)
 
     def _detect_languages(self, encoded: Encoded, windows: Sequence[Window]) -> None:
         unknown = [place for place, window in enumerate(windows) if window.language is None]

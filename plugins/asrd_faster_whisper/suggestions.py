@@ -4,7 +4,8 @@ Speed: a decode costs the same for a second of audio as for thirty, so a model k
 stream, which wants a text about every second, when it takes less than that. Measured on one core,
 tiny in int8 takes 0.4 s and base 0.76 s; a second thread makes that 1.2 to 1.35 times faster, and
 with two small took 2.1 s. So base wants two cores. Small reads finals in time and partials late; it
-wants six, so that four threads are its own and others are left free.
+wants six, so that four threads are its own and others are left free. How many threads there are is
+not suggested: the provider takes fewer for each decode where several run side by side.
 
 Memory: `_CPU` has the most that a process with a model of that shape was seen to take (while it
 loads; afterwards 0.21, 0.23 and 0.44 GB). `_GPU` is reckoned: the weights in float16, half as much
@@ -22,7 +23,6 @@ from asrd import Gpu, Machine, Suggestion
 
 _MB = 1_000_000
 _ROOM = 2
-_MOST_THREADS = 4
 _FLOAT16_CAPABILITY = (7, 0)
 
 
@@ -67,13 +67,12 @@ def _on_gpu(gpu: Gpu) -> Iterator[Suggestion]:
 
 
 def _on_cpu(machine: Machine) -> Iterator[Suggestion]:
-    threads = max(1, min(_MOST_THREADS, int(machine.cores)))
     for candidate in _CPU:
         has_memory = machine.available_bytes >= _ROOM * candidate.memory_bytes
         if has_memory and machine.cores >= candidate.cores_at_least:
             yield Suggestion(
                 model=candidate.model,
-                settings={"device": "cpu", "compute_type": "int8", "cpu_threads": threads},
+                settings={"device": "cpu", "compute_type": "int8"},
                 memory_bytes=candidate.memory_bytes,
                 quality=candidate.quality,
                 reason=(

@@ -24,7 +24,10 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Any, *, languages: Sequence[str], is_multilingual: bool) -> None:
         self._tokenizer = tokenizer
-        self._languages = languages
+        # faster-whisper's list is that of the newest models: older ones know one language less.
+        self._languages = [
+            code for code in languages if tokenizer.token_to_id(f"<|{code}|>") is not None
+        ]
         self._is_multilingual = is_multilingual
         self.tokenizer_for = lru_cache(maxsize=None)(self._tokenizer_for)
         any_tokenizer = self._tokenizer_for("en", "transcribe")
@@ -37,7 +40,7 @@ class Vocabulary:
         """The code of the language that was asked for; None where it is to be detected.
 
         Raises:
-            RequestUnsupported: Whisper knows no such language.
+            RequestUnsupported: the model knows no such language.
         """
         if not self._is_multilingual:
             return "en"
@@ -47,14 +50,15 @@ class Vocabulary:
         if code not in self._languages:
             close = difflib.get_close_matches(code, self._languages, n=1)
             hint = f"did you mean '{close[0]}'?" if close else "give a code such as 'en'."
-            raise RequestUnsupported(f"Whisper knows no language '{asked}'; {hint}")
+            raise RequestUnsupported(f"This Whisper knows no language '{asked}'; {hint}")
         return code
 
     def preface(self, hotwords: str | None, prompt: str | None) -> list[int]:
         """The tokens of what stands before a transcript: names, and then text said earlier.
 
         Together they take less than half of what the decoder holds. Names go first, and the end of
-        the text before its beginning.
+        the text before its beginning. What is spelled like a control token is left out: it would
+        begin another transcript or end this one.
         """
         names = self._encode(hotwords)[:_MOST_BEFORE]
         earlier = self._encode(prompt)
@@ -76,7 +80,7 @@ class Vocabulary:
         ids: list[int] = []
         if text:
             ids = self._tokenizer.encode(f" {text}", add_special_tokens=False).ids
-        return ids
+        return [token for token in ids if token < self.end]  # the control tokens stand behind it
 
     def _tokenizer_for(self, language: str, task: str) -> Any:
         return Tokenizer(self._tokenizer, self._is_multilingual, task=task, language=language)

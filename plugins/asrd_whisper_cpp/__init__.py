@@ -25,6 +25,8 @@ from asrd import (
 from asrd_whisper_cpp.files import NAMES, REPOSITORY, ModelFile, file_name, locate
 
 MOST_CONTEXTS = 16
+MOST_SPREAD = 4
+"""Contexts that nobody asked for: each has all of the weights for itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,7 @@ class WhisperCppSettings:
 
     contexts: Annotated[int, (1, MOST_CONTEXTS)] = 1
     """Decodes that may run side by side. Each has the whole model in memory for itself, and
-    `threads` threads."""
+    `threads` threads. Where there is no room for all, there are fewer."""
 
     threads: Annotated[int, (0, 256)] = 0
     """0 takes the cores this process may use but one, at most 4."""
@@ -144,10 +146,17 @@ class WhisperCppProvider(Provider):
         read_settings(WhisperCppSettings, settings, provider=self.name)
 
     def spread(self, settings: Mapping[str, Setting], decodes: int) -> Mapping[str, Setting]:
-        """As many contexts as decodes, at most 16, each with one thread."""
-        if decodes == 1:
-            return settings
-        return {"contexts": min(decodes, MOST_CONTEXTS), "threads": 1, **settings}
+        """As many contexts as decodes, at most 4, each with one thread.
+
+        Each takes the memory of a model, so more of them only where the user sets `contexts`.
+        """
+        spread = {"contexts": min(decodes, MOST_SPREAD), "threads": 1, **settings}
+        return spread if spread["contexts"] != 1 else settings
+
+    def size_bytes(self, model: str, settings: Mapping[str, Setting]) -> int:
+        """The file's size, once for each context."""
+        chosen = read_settings(WhisperCppSettings, settings, provider=self.name)
+        return self.status(model).size_bytes * chosen.contexts
 
     def wants_gpu(self, settings: Mapping[str, Setting]) -> bool:
         """Where `use_gpu` is on and the library was built for NVIDIA's GPUs.

@@ -18,6 +18,7 @@ whole encoder takes before: on one thread at full context 1.2 s (`tiny`) or 2.6 
 import math
 import os
 import queue
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -54,6 +55,8 @@ _SHORT_CONTEXTS_S = (2.0, 4.0, 8.0, 12.0)
 _ROOM_S = 0.5
 _PLACES_PER_S = 50
 _PLACES_STEP = 64
+# What a multilingual vocabulary has beside its languages, by the engine's own reckoning.
+_TOKENS_BESIDE_LANGUAGES = 51_766
 
 
 class WhisperCppModel(Model):
@@ -86,13 +89,26 @@ class WhisperCppModel(Model):
         self._free: queue.LifoQueue[_Context] = queue.LifoQueue()
         self._contexts: list[_Context] = []
         for _ in range(contexts):
-            self._load_context(path, wanted)
+            try:
+                self._load_context(path, wanted)
+            except ProviderError as error:
+                if not self._contexts:
+                    raise
+                # The file is sound, for it has just been loaded: what is lacking is the room.
+                sys.stderr.write(
+                    f"whisper_cpp has room for {len(self._contexts)} of {contexts} contexts, and "
+                    f"decodes as many windows at once: {error}\n"
+                )
+                break
         self._is_multilingual = bool(whisper.whisper_is_multilingual(self._contexts[0].handle))
+        words: int = whisper.whisper_n_vocab(self._contexts[0].handle)
+        listed = whisper.whisper_lang_max_id() + 1
+        self._languages: int = min(words - _TOKENS_BESIDE_LANGUAGES, listed)
         short_s = _SHORT_CONTEXTS_S if has_short_partials else ()
         # There is no batch call.
         self.abilities = Abilities(
             partial_contexts_s=(*short_s, *Abilities().partial_contexts_s),
-            decodes_at_once=contexts,
+            decodes_at_once=len(self._contexts),
             can_abort=True,
         )
 
@@ -102,7 +118,7 @@ class WhisperCppModel(Model):
         An English-only model reads English whatever language or task is asked for.
 
         Raises:
-            RequestUnsupported: the language is none that Whisper knows.
+            RequestUnsupported: the language is none that the model knows.
             DecodeCancelled: `options.keep_going()` returned False.
             ProviderError: the engine failed, or ran out of memory.
         """
@@ -130,14 +146,13 @@ class WhisperCppModel(Model):
             try:
                 handle = whisper.whisper_init_from_file_with_params(str(path), wanted)
             except (MemoryError, RuntimeError, ValueError) as error:  # C++'s, by the binding
-                self.close()
                 raise ProviderError(f"whisper.cpp cannot load {path}: {error!r}.") from error
-        self._contexts.append(_Context(handle))
         # A failed load hands back an object around a null pointer; its first use would be a
         # segmentation fault. Only the log tells them apart.
         if errors:
-            self.close()
+            whisper.whisper_free(handle)
             raise ProviderError(f"whisper.cpp cannot load {path}: {'; '.join(errors)}.")
+        self._contexts.append(_Context(handle))
         self._free.put(self._contexts[-1])
 
     def _parameters(self, options: DecodeOptions, audio_s: float) -> Any:
@@ -173,11 +188,13 @@ class WhisperCppModel(Model):
         if not asked:
             return "auto"
         code = asked.replace("_", "-").split("-")[0].lower()
-        if whisper.whisper_lang_id(code) < 0:
-            known = [whisper.whisper_lang_str(i) for i in range(whisper.whisper_lang_max_id() + 1)]
+        # The engine's list is that of the newest models. It would take the token behind an older
+        # one's last language, which is a task's.
+        if not 0 <= whisper.whisper_lang_id(code) < self._languages:
+            known = [whisper.whisper_lang_str(i) for i in range(self._languages)]
             close = get_close_matches(code, known, n=1)
             hint = f"did you mean '{close[0]}'?" if close else "give a code such as 'en'."
-            raise RequestUnsupported(f"Whisper knows no language '{asked}'; {hint}")
+            raise RequestUnsupported(f"This Whisper knows no language '{asked}'; {hint}")
         return code
 
 

@@ -20,7 +20,7 @@ PARTIAL_S = 1.0
 WARM_UP_S = 3.0
 LAST_DUE_S = UTTERANCE_S - 0.1
 GIVEN_UP_S = 5.0
-CARRIED = (*range(2, 14), 14, 16, 18, 20, 22, 24, 28, 32, 36, 40, 48, 56, 64, 80, 96, 120)
+CARRIED = (*range(2, 14), *range(14, 40, 2), 40, 44, 48, 56, 64, 80, 96, 120)
 PRE_ROLL_S = EndpointRule(silence=1).pre_roll / SAMPLE_RATE
 
 

@@ -219,6 +219,13 @@ def test_it_suggests_what_a_machine_can_carry(machine: Machine, models: list[str
     assert [one.model for one in FasterWhisperProvider().suggest(machine)] == models
 
 
+def test_what_is_suggested_is_spread_over_workers_of_one_thread() -> None:
+    provider = FasterWhisperProvider()
+    (best, *_) = provider.suggest(machine(8, 64))
+    spread = provider.spread(best.settings, 4)
+    assert (spread["num_workers"], spread["cpu_threads"]) == (4, 1)
+
+
 def test_a_suggestion_can_be_loaded_as_it_is() -> None:
     provider = FasterWhisperProvider()
     suggestions = list(provider.suggest(machine(1.5, 64, gpu(0, 4), gpu(1, 40))))
@@ -227,7 +234,7 @@ def test_a_suggestion_can_be_loaded_as_it_is() -> None:
         "device_index": 1,
         "compute_type": "float16",
     }
-    assert suggestions[-1].settings == {"device": "cpu", "compute_type": "int8", "cpu_threads": 1}
+    assert suggestions[-1].settings == {"device": "cpu", "compute_type": "int8"}
     for one in suggestions:
         provider.check_settings(one.settings)
         assert provider.status(one.model).model == one.model

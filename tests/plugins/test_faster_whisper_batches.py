@@ -17,9 +17,12 @@ from asrd import (
     RequestUnsupported,
     Setting,
 )
+from asrd.providers import calls
 from asrd_faster_whisper import FasterWhisperProvider
+from asrd_faster_whisper.budget import CALL_BYTES, Budget, budget_of
 from asrd_faster_whisper.model import FasterWhisperModel
 from asrd_faster_whisper.vocabulary import MOST_TOKENS
+from asrd_faster_whisper.weights import DecoderShape, decoder_shape
 from support.audio import Samples, read_wav
 from support.multilingual_whisper import write_multilingual
 
@@ -62,6 +65,19 @@ def requests_of(
     """So many pairs, each list taken round and round."""
     pairs = islice(zip(cycle(audios), cycle(options), strict=False), count)
     return [DecodeRequest(audio=audio, options=asked) for audio, asked in pairs]
+
+
+def sizes_of_calls(model: FasterWhisperModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many windows each call of the decoder takes, from now on."""
+    sizes: list[int] = []
+    plain = model._watched.generate
+
+    def generate(outputs: Any, prompts: list[list[int]], **options: Any) -> Any:
+        sizes.append(len(prompts))
+        return plain(outputs, prompts, **options)
+
+    monkeypatch.setattr(model._watched, "generate", generate, raising=False)
+    return sizes
 
 
 def assert_equal(read: Hypothesis | ProviderError, alone: Hypothesis) -> None:
@@ -173,7 +189,7 @@ def test_only_windows_that_failed_are_decoded_again(
 def test_an_unknown_language_is_the_fault_of_one_window(
     multilingual: FasterWhisperModel, recordings: list[Samples]
 ) -> None:
-    languages = ("de", "elvish", None, "yuee")
+    languages = ("de", "elvish", None, "fra")
     options = [DecodeOptions(language=language) for language in languages]
     german, elvish, detected, misspelled = multilingual.decode_batch(
         requests_of(recordings, options, 4)
@@ -183,9 +199,108 @@ def test_an_unknown_language_is_the_fault_of_one_window(
     assert isinstance(elvish, RequestUnsupported)
     assert "no language 'elvish'; give a code such as 'en'" in str(elvish)
     assert isinstance(misspelled, RequestUnsupported)
-    assert "no language 'yuee'; did you mean 'yue'?" in str(misspelled)
+    assert "no language 'fra'; did you mean 'fr'?" in str(misspelled)
     with pytest.raises(RequestUnsupported, match="'elvish'"):
         multilingual.decode(recordings[1], options[1])
+
+
+def test_a_language_that_a_model_is_too_old_for_is_none_of_its_languages(
+    multilingual: FasterWhisperModel,
+    recordings: list[Samples],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`yue` is in the engine's list of languages and not in the vocabulary of most models."""
+    assert "yue" in multilingual._engine.supported_languages
+    sizes = sizes_of_calls(multilingual, monkeypatch)
+    options = [DecodeOptions(language=language) for language in ("de", "yue", "fr")]
+    german, cantonese, french = multilingual.decode_batch(requests_of(recordings, options, 3))
+    assert isinstance(german, Hypothesis)
+    assert isinstance(french, Hypothesis)
+    assert isinstance(cantonese, RequestUnsupported)
+    assert "no language 'yue'; give a code" in str(cantonese)
+    assert sizes[0] == 2
+
+
+CONTROLS = ("<|startoftranscript|>", "<|endoftext|>", "<|startofprev|>", "<|notimestamps|>")
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_what_a_client_writes_is_never_a_control_token(
+    english: FasterWhisperModel, recordings: list[Samples], control: str
+) -> None:
+    vocabulary = english._vocabulary
+    for preface in (
+        vocabulary.preface(None, f"up {control} left"),
+        vocabulary.preface(f"{control} up", f"left{control}"),
+    ):
+        assert all(token < vocabulary.end for token in preface[1:])
+        assert vocabulary.text(preface).split() == ["up", "left"]
+    options = [DecodeOptions(prompt=prompt) for prompt in (None, control, "up", "left")]
+    assert_reads_as_alone(english, requests_of(recordings, options, 4))
+
+
+def test_a_call_takes_no_more_windows_than_its_budget_and_reads_the_same(
+    english: FasterWhisperModel, recordings: list[Samples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = requests_of(recordings, [DecodeOptions(words=True)], 8)
+    alone = [english.decode(request.audio, request.options) for request in requests]
+    three = Budget(call_bytes=3.9 * 30.0, second_bytes=1)
+    monkeypatch.setattr(english._reader, "_budget", three)
+    sizes = sizes_of_calls(english, monkeypatch)
+    for read, other in zip(english.decode_batch(requests), alone, strict=True):
+        assert_equal(read, other)
+    assert max(sizes) == 3
+    assert sizes[0] == 3
+
+
+def test_the_budget_of_a_loaded_model_is_that_of_its_decoder(
+    english: FasterWhisperModel, tiny_whisper: "TinyWhisper"
+) -> None:
+    shape = decoder_shape(tiny_whisper.ctranslate2 / "model.bin")
+    assert shape == DecoderShape(layers=3, width=64)
+    assert english._reader._budget == Budget(
+        call_bytes=CALL_BYTES, second_bytes=2 * 3 * 64 * 50 * 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("layers", "width", "compute_type", "windows"),
+    [
+        (6, 512, "int8_float32", 27),
+        (24, 1024, "int8_float32", 3),
+        (32, 1280, "float32", 2),
+        (32, 1280, "float16", 4),
+        (32, 1280, "int8_bfloat16", 4),
+        (32, 1280, "int16", 2),
+        (4, 1280, "float16", 32),
+    ],
+)
+def test_a_large_decoder_takes_few_windows_of_full_context_in_one_call(
+    layers: int, width: int, compute_type: str, windows: int
+) -> None:
+    shape = DecoderShape(layers=layers, width=width)
+    budget = budget_of(shape, compute_type=compute_type, device="cpu", num_workers=8)
+    assert budget.most_windows(30.0) == windows
+    assert budget.most_windows(4.0) >= 7 * windows
+    assert budget.most_windows(1e9) == 1
+
+
+def test_on_a_gpu_all_workers_share_a_quarter_of_what_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free = 80_000_000_000
+    measured = calls.GpuMeasured(id=0, gpu_bytes=1, gpu_total_bytes=free, gpu_free_bytes=free)
+    monkeypatch.setattr("asrd_faster_whisper.budget.measure", lambda call_id: measured)
+    assert _gpu_budget(2).call_bytes == free / 8
+    assert _gpu_budget(1).most_windows(30.0) == 81
+    nothing = calls.GpuMeasured(id=0, gpu_bytes=0, gpu_total_bytes=0)
+    monkeypatch.setattr("asrd_faster_whisper.budget.measure", lambda call_id: nothing)
+    assert _gpu_budget(1).call_bytes == CALL_BYTES
+
+
+def _gpu_budget(num_workers: int) -> Budget:
+    """Of a model whose shape nobody knows: the largest's."""
+    return budget_of(None, compute_type="float16", device="cuda", num_workers=num_workers)
 
 
 def test_windows_without_audio_read_as_nothing_beside_others(

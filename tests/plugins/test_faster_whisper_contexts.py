@@ -218,4 +218,5 @@ def test_spreading_gives_each_decode_a_worker_of_one_thread() -> None:
     own = {"cpu_threads": 2, "num_workers": 2}
     assert provider.spread(own, 8) == own
     assert provider.spread({"cpu_threads": 2}, 8) == {"cpu_threads": 2, "num_workers": 8}
+    assert provider.spread({"num_workers": 1}, 8) == {"num_workers": 1}  # which has all the threads
     provider.check_settings(provider.spread({}, 100))

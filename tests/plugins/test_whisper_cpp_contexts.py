@@ -9,7 +9,7 @@ import _pywhispercpp as whisper  # type: ignore[import-not-found]  # a bare exte
 import numpy as np
 import pytest
 
-from asrd import DecodeCancelled, DecodeOptions, Model, ProviderError
+from asrd import DecodeCancelled, DecodeOptions, Model, ProviderError, RequestUnsupported
 from asrd_whisper_cpp import WhisperCppProvider
 from asrd_whisper_cpp.engine_log import listen_to_engine
 from support.audio import SAMPLE_RATE, Samples, read_wav, silence
@@ -97,29 +97,82 @@ def test_more_threads_than_contexts_wait_for_each_other(model: Model, phrase: "R
     assert found == [phrase.transcript] * 6
 
 
-def test_a_context_that_does_not_load_takes_the_others_with_it(
-    tiny_whisper: "TinyWhisper", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def room_for(
+    count: int, monkeypatch: pytest.MonkeyPatch, *, is_told_by_an_exception: bool
+) -> list[Any]:
+    """Let so many contexts load and no more; returns the list of those that were freed."""
     load, free = whisper.whisper_init_from_file_with_params, whisper.whisper_free
     loaded: list[Any] = []
     freed: list[Any] = []
 
-    def load_two(*arguments: Any) -> Any:
-        if len(loaded) == 2:
-            raise MemoryError
-        loaded.append(load(*arguments))
+    def load_some(path: str, *parameters: Any) -> Any:
+        if len(loaded) == count:
+            if is_told_by_an_exception:
+                raise MemoryError
+            path += ".missing"  # as it fails on a GPU: a null pointer, and a line in the log
+        loaded.append(load(path, *parameters))
         return loaded[-1]
 
     def note(context: Any) -> None:
         freed.append(context)
         free(context)
 
-    monkeypatch.setattr(whisper, "whisper_init_from_file_with_params", load_two)
+    monkeypatch.setattr(whisper, "whisper_init_from_file_with_params", load_some)
     monkeypatch.setattr(whisper, "whisper_free", note)
-    with pytest.raises(ProviderError, match="MemoryError"):
+    return freed
+
+
+@pytest.mark.parametrize("is_told_by_an_exception", [True, False])
+def test_where_there_is_no_room_for_all_contexts_those_that_loaded_do_the_work(
+    tiny_whisper: "TinyWhisper",
+    phrase: "Recording",
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    is_told_by_an_exception: bool,
+) -> None:
+    freed = room_for(2, monkeypatch, is_told_by_an_exception=is_told_by_an_exception)
+    settings: dict[str, Setting] = {"contexts": 4, "threads": 1}
+    model = WhisperCppProvider().load(str(tiny_whisper.ggml), settings)
+    assert model.abilities.decodes_at_once == 2
+    audio = read_wav(phrase.path)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: model.decode(audio, OPTIONS).text, range(3)))
+    assert found == [phrase.transcript] * 3
+    told = capfd.readouterr().err
+    assert "has room for 2 of 4 contexts" in told
+    assert len(told.splitlines()) == 1
+    model.close()
+    assert len(freed) == (2 if is_told_by_an_exception else 3)
+
+
+@pytest.mark.parametrize("is_told_by_an_exception", [True, False])
+def test_without_room_for_one_context_there_is_no_model(
+    tiny_whisper: "TinyWhisper", monkeypatch: pytest.MonkeyPatch, is_told_by_an_exception: bool
+) -> None:
+    room_for(0, monkeypatch, is_told_by_an_exception=is_told_by_an_exception)
+    with pytest.raises(ProviderError, match="cannot load"):
         WhisperCppProvider().load(str(tiny_whisper.ggml), {"contexts": 3})
-    assert len(freed) == 2
-    assert set(map(id, freed)) == set(map(id, loaded))
+
+
+def test_a_model_takes_memory_for_each_of_its_contexts(tiny_whisper: "TinyWhisper") -> None:
+    provider, path = WhisperCppProvider(), str(tiny_whisper.ggml)
+    size = tiny_whisper.ggml.stat().st_size
+    assert provider.size_bytes(path, {}) == size
+    assert provider.size_bytes(path, provider.spread({}, 3)) == 3 * size
+    assert provider.size_bytes(path, {"contexts": 16}) == 16 * size
+    assert provider.size_bytes("no-such-model", {"contexts": 2}) == 0
+
+
+def test_a_language_that_a_model_is_too_old_for_is_none_of_its_languages(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine would take `yue` for the task of translating."""
+    monkeypatch.setattr(model, "_is_multilingual", True)
+    monkeypatch.setattr(model, "_languages", 99)  # as all but large-v3 and its kin have
+    for name in ("yue", "yuee"):
+        with pytest.raises(RequestUnsupported, match=f"no language '{name}'; give a code"):
+            model.decode(silence(1), DecodeOptions(language=name))
+    assert model.decode(silence(1), DecodeOptions(language="su")).text == ""  # the last of them
 
 
 def test_an_error_is_blamed_on_the_call_whose_thread_logs_it(
@@ -162,10 +215,14 @@ def test_an_error_of_an_unknown_thread_is_blamed_where_one_call_alone_runs(
     [
         ({}, 1, {}),
         ({"threads": 3}, 1, {"threads": 3}),
+        ({}, 2, {"contexts": 2, "threads": 1}),
         ({}, 4, {"contexts": 4, "threads": 1}),
         ({"threads": 3, "use_gpu": False}, 2, {"contexts": 2, "threads": 3, "use_gpu": False}),
         ({"contexts": 2}, 8, {"contexts": 2, "threads": 1}),
-        ({}, 500, {"contexts": 16, "threads": 1}),
+        ({"contexts": 9}, 2, {"contexts": 9, "threads": 1}),
+        ({"contexts": 1}, 8, {"contexts": 1}),
+        ({"contexts": 1, "threads": 3}, 8, {"contexts": 1, "threads": 3}),
+        ({}, 500, {"contexts": 4, "threads": 1}),
     ],
 )
 def test_decodes_are_spread_over_contexts_of_one_thread_but_for_what_the_user_says(

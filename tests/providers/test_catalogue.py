@@ -232,6 +232,30 @@ def test_a_model_is_at_least_as_large_as_its_files(registry: Registry) -> None:
     assert catalogue.size(ECHO) == Footprint()
 
 
+def test_a_model_is_as_large_as_its_provider_says_of_its_settings(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    able = registry.get("able").provider
+
+    def size_bytes(self: Provider, model: str, settings: dict[str, Any]) -> int:
+        return int(settings["decodes_at_once"]) * len(model)
+
+    monkeypatch.setattr(type(able), "size_bytes", size_bytes, raising=False)
+    catalogue = catalogue_of(registry, scheduling=Scheduling(slots=3))
+    assert catalogue.size(catalogue.key("able", None)) == Footprint(memory_bytes=3 * len("able"))
+
+
+@pytest.mark.parametrize("answer", ["much", None, 1.5])
+def test_a_plugin_that_cannot_say_how_large_a_model_is_is_judged_by_its_files(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    picky = registry.get("picky").provider
+    monkeypatch.setattr(type(picky), "size_bytes", lambda self, model, settings: answer)
+    with capture_logs() as logged:
+        assert catalogue_of(registry).size(PICKY) == Footprint(memory_bytes=12_000_000)
+    assert [line["event"] for line in logged] == ["size_unknown"]
+
+
 # ── decodes side by side ──────────────────────────────────────────────────────────────────────
 
 
@@ -299,7 +323,8 @@ def test_a_plugin_that_cannot_spread_its_settings_is_run_with_the_users(
         registry, scheduling=Scheduling(slots=4), providers={"able": own, "echo": own}
     )
     with capture_logs() as logged:
-        assert catalogue.key("able", None).settings == (("max_batch", 2),)
+        for _ in range(3):
+            assert catalogue.key("able", None).settings == (("max_batch", 2),)
     assert [line["event"] for line in logged] == ["settings_not_spread"]
 
 
@@ -307,6 +332,25 @@ def test_a_plugin_that_raises_while_it_spreads_costs_nobody_a_model(registry: Re
     own = ProviderConfig(settings={"bad_at_spread": True})
     catalogue = catalogue_of(registry, scheduling=Scheduling(slots=4), providers={"able": own})
     assert catalogue.key("able", None).settings == (("bad_at_spread", True),)
+
+
+def test_settings_are_spread_once_for_all_models_of_a_provider(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def spread(self: Provider, settings: Any, decodes: int) -> Any:
+        asked.append(decodes)
+        return {**settings, "decodes_at_once": decodes}
+
+    for name in ("able", "picky"):
+        monkeypatch.setattr(type(registry.get(name).provider), "spread", spread)
+    catalogue = catalogue_of(registry, scheduling=Scheduling(slots=4))
+    found = [catalogue.key("picky", name).settings for name in ("fine", "good", "fine")]
+    assert found == [(("decodes_at_once", 4),)] * 3
+    assert asked == [4]
+    catalogue.key("able", None)
+    assert asked == [4, 4]
 
 
 def test_a_provider_on_another_machine_is_not_spread(

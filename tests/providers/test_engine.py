@@ -5,13 +5,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asrd import Abilities, DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
+from asrd import (
+    Abilities,
+    DecodeCancelled,
+    Hypothesis,
+    ModelUnavailable,
+    ProviderError,
+    RequestUnsupported,
+)
 from asrd.abilities import LONGEST_WINDOW_S
 from asrd.audio import SAMPLE_RATE
 from asrd.providers import calls
 from asrd.providers.engine import MOST, MOST_WINDOWS, Engine, blame, checked
 from support.able import AbleModel
 from support.workers import item, texts
+
+GAVE_UP = "it gave up a window that was wanted"
 
 
 def go_on() -> bool:
@@ -210,6 +219,61 @@ def test_windows_that_nobody_wants_any_more_end_the_call(max_batch: int) -> None
     engine, _ = engine_of(max_batch=max_batch)
     with pytest.raises(DecodeCancelled):
         engine.read([item(1), item(prompt="work_on"), item(2)], lambda: False)
+
+
+@pytest.mark.parametrize("batch_deed", ["raise", "miscount"])
+def test_windows_of_a_batch_that_failed_are_not_read_alone_once_nobody_wants_them(
+    batch_deed: str,
+) -> None:
+    engine, model = engine_of(max_batch=8, batch_deed=batch_deed)
+    with pytest.raises(DecodeCancelled):
+        engine.read([item(n) for n in range(1, 9)], lambda: False)
+    assert model.calls == [8]
+    answers = iter([True, True, False])
+    with pytest.raises(DecodeCancelled):
+        engine.read([item(n) for n in range(1, 9)], lambda: next(answers))
+    assert model.calls == [8, 8, 1, 1]
+
+
+@pytest.mark.parametrize(("max_batch", "sizes"), [(1, [1]), (2, [2])])
+def test_more_windows_than_a_model_takes_are_not_begun_once_nobody_wants_them(
+    max_batch: int, sizes: list[int]
+) -> None:
+    engine, model = engine_of(max_batch=max_batch)
+    with pytest.raises(DecodeCancelled):
+        engine.read([item(n) for n in range(1, 6)], lambda: False)
+    assert model.calls == sizes
+
+
+def test_a_model_that_gives_up_what_is_wanted_is_at_fault() -> None:
+    """Else its window would be put back and given to it again, for ever."""
+    engine, model = engine_of()
+    (alone,) = engine.read([item(prompt="give_up")], go_on)
+    assert isinstance(alone, calls.NotRead)
+    assert (alone.kind, alone.message) == ("provider", f"{GAVE_UP}: had enough")
+    with pytest.raises(DecodeCancelled, match=r"^had enough$"):
+        engine.read([item(prompt="give_up")], lambda: False)
+
+    engine, model = engine_of(max_batch=8, batch_deed="cancel")
+    assert read(engine, item(1), item(prompt="give_up"), item(3)) == [
+        "1 alone",
+        "!provider",
+        "3 alone",
+    ]
+    assert model.calls == [3, 1, 1, 1]
+
+
+def test_a_batch_that_answers_a_wanted_window_as_cancelled_is_at_fault_for_that_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, model = engine_of(max_batch=8)
+    answers = [DecodeCancelled("had enough"), Hypothesis(text="read")]
+    monkeypatch.setattr(model, "decode_batch", lambda requests: answers)
+    first, second = engine.read([item(1), item(2)], go_on)
+    assert first == calls.NotRead(kind="provider", message=f"{GAVE_UP}: had enough")
+    assert second == calls.Read(hypothesis=Hypothesis(text="read"))
+    with pytest.raises(DecodeCancelled):
+        engine.read([item(1), item(2)], lambda: False)
 
 
 def test_the_windows_of_a_call_share_what_is_asked_for_and_keep_what_is_their_own(

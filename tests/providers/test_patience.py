@@ -24,6 +24,15 @@ def patience_after(history: list[tuple[float, float]]) -> Patience:
     return patience
 
 
+def learnt_apart(
+    finals: list[tuple[float, float]], partials: list[tuple[float, float]]
+) -> Patience:
+    patience = patience_after(finals)
+    for audio_s, took_s in partials:
+        patience.note(audio_s, took_s, is_partial=True)
+    return patience
+
+
 def group(audio_s: float) -> int:
     """Which of the lengths that are told apart; so much is by the edges' documentation."""
     return sum(audio_s > edge for edge in EDGES_S)
@@ -121,3 +130,56 @@ def test_a_batch_is_allowed_what_its_windows_would_be_one_after_the_other_and_th
     assert FLOOR_S <= allowed_s <= windows * patience.allowance_s(audio_s)
     if patience.allowance_s(audio_s) > FLOOR_S:
         assert math.isclose(allowed_s, windows * patience.allowance_s(audio_s))
+
+
+# ── partials and finals ───────────────────────────────────────────────────────────────────────
+
+
+def test_any_number_of_quick_partials_leaves_a_final_its_time() -> None:
+    warm_up = [(0.5, 40.0), (1.0, 40.0), (4.0, 40.0)]
+    partials = [(audio_s, 5.0) for audio_s in (0.4, 0.8, 3.0)] * KEPT_DECODES
+    patience = learnt_apart(warm_up, partials)
+    assert patience.allowance_s(3.0) == FACTOR * 40.0
+    assert patience.allowance_s(3.0, is_partial=True) == FACTOR * 5.0
+
+
+def test_finals_do_not_lengthen_what_is_known_of_partials() -> None:
+    patience = learnt_apart([(1.0, 40.0), (30.0, 40.0)], [(4.0, 5.0)])
+    assert patience.allowance_s(4.0, is_partial=True) == FACTOR * 5.0
+    assert patience.allowance_s(1.0, is_partial=True) == FACTOR * 5.0  # as a longer one takes
+
+
+def test_partials_longer_than_any_before_may_take_what_finals_take() -> None:
+    patience = learnt_apart([(1.0, 40.0)], [(4.0, 5.0)])
+    assert patience.allowance_s(10.0, is_partial=True) == FACTOR * 400.0
+    assert learnt_apart([(30.0, 6.0)], [(4.0, 5.0)]).allowance_s(16.0, is_partial=True) == 100.0
+
+
+@pytest.mark.parametrize("is_partial", [False, True])
+def test_partials_without_any_history_are_judged_by_finals_and_never_the_other_way_round(
+    is_partial: bool,
+) -> None:
+    patience = learnt_apart([(1.0, 40.0)], [])
+    assert patience.allowance_s(1.0, 2, is_partial=is_partial) == 2 * FACTOR * 40.0
+    nothing = Patience(floor_s=FLOOR_S, factor=FACTOR)
+    assert nothing.allowance_s(1.0, 3, is_partial=is_partial) == 3 * UNKNOWN_S
+    quick = learnt_apart([], [(1.0, 4.0)])
+    assert quick.allowance_s(1.0, 2, is_partial=is_partial) == (40.0 if is_partial else 120.0)
+    slow = learnt_apart([], [(1.0, 40.0)])
+    assert slow.allowance_s(1.0, is_partial=is_partial) == FACTOR * 40.0
+
+
+@examples(300)
+@given(HISTORIES, HISTORIES, st.lists(LENGTHS_S, min_size=2, max_size=20), st.booleans())
+def test_of_either_kind_a_longer_decode_is_never_allowed_less(
+    finals: list[tuple[float, float]],
+    partials: list[tuple[float, float]],
+    lengths_s: list[float],
+    is_partial: bool,
+) -> None:
+    patience = learnt_apart(finals, partials)
+    allowed = [
+        patience.allowance_s(audio_s, is_partial=is_partial) for audio_s in sorted(lengths_s)
+    ]
+    assert allowed == sorted(allowed)
+    assert allowed[0] >= FLOOR_S

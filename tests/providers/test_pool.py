@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asrd.abilities import Abilities
-from asrd.choices import Setting
+from asrd.choices import Setting, WarmUp
 from asrd.config import Config, ProviderConfig, Residency, Supervision
 from asrd.errors import ProviderError
 from asrd.machine import Gpu
@@ -406,6 +406,24 @@ def test_a_probe_has_a_problem_unless_its_window_was_read(
     answer: calls.AnyAnswer, problem: str
 ) -> None:
     assert probe_problem(answer) == problem
+
+
+def test_the_death_of_one_worker_costs_no_trust_however_much_was_under_way(
+    registry: Registry,
+) -> None:
+    async def scenario() -> None:
+        slow: Settings = {"echo": {"latency_ms": 60_000.0, "decodes_at_once": 8}}
+        async with house_of(registry, slow, use={"warm_up": WarmUp.NONE}) as house:
+            resident = house.pool.resident(house.key("echo"))
+            await resident.ensure()
+            under_way = [resident.call(decode()) for _ in range(8)]
+            resident.kill()
+            answers = await asyncio.gather(*under_way, return_exceptions=True)
+            assert [type(answer) for answer in answers] == [WorkerDied] * 8
+            assert house.pool.breaker("echo").state is BreakerState.CLOSED
+            assert resident.consecutive_errors == 1
+
+    run(scenario)
 
 
 def test_a_success_between_failures_keeps_the_trust(registry: Registry, tmp_path: Path) -> None:

@@ -355,8 +355,6 @@ def test_a_complaint_degrades_it_until_a_decode_succeeds() -> None:
 
 
 def test_a_death_counts_as_one_failure_however_many_calls_were_under_way() -> None:
-    """One for its health; the provider is told of each decode that it cost."""
-
     async def scenario() -> None:
         outcomes: list[bool] = []
         async with resident(load_unruly(deed="kill"), on_outcome=outcomes.append) as kept:
@@ -365,7 +363,18 @@ def test_a_death_counts_as_one_failure_however_many_calls_were_under_way() -> No
             answers = await asyncio.gather(*under_way, return_exceptions=True)
             assert [type(answer) for answer in answers] == [WorkerDied] * 3
             assert kept.consecutive_errors == 1
-            assert set(outcomes) == {True}
+            assert outcomes == [True]
+
+    run(scenario)
+
+
+def test_a_worker_that_dies_idle_is_no_failure_of_its_provider() -> None:
+    async def scenario() -> None:
+        outcomes: list[bool] = []
+        async with resident(load_unruly(), on_outcome=outcomes.append) as kept:
+            await kept.ensure()
+            await killed(kept)
+            assert (kept.consecutive_errors, outcomes) == (1, [])
 
     run(scenario)
 

@@ -26,6 +26,7 @@ from support.workers import (
     resident,
     run,
     texts,
+    unwarmed,
 )
 
 IMPATIENT = Supervision(
@@ -179,6 +180,19 @@ def test_a_batch_is_given_the_time_of_its_windows() -> None:
             ticks.pass_time(0.3)
             with pytest.raises(WorkerDied):
                 await call
+
+    run(scenario)
+
+
+def test_quick_partials_take_nothing_of_the_time_that_a_final_may_take() -> None:
+    async def scenario() -> None:
+        make = load("asrd_echo", "echo", "echo")
+        async with resident(unwarmed(make), rule=IMPATIENT) as kept:
+            await kept.ensure()
+            kept._patience.note(0.5, 0.2)  # of which five times may pass
+            await kept.call(decode(), 0.5, 1, True)
+            assert kept._patience.allowance_s(0.5) == 1.0
+            assert kept._patience.allowance_s(0.5, is_partial=True) == IMPATIENT.hang_after_s
 
     run(scenario)
 

@@ -30,11 +30,13 @@ class Ticking:
         self._now_s = 1000.0
         self.watch.hung_for_s(self._now_s)
 
-    def call(self, audio_s: float = AUDIO_S, windows: int = 1) -> "asyncio.Future[calls.AnyAnswer]":
+    def call(
+        self, audio_s: float = AUDIO_S, windows: int = 1, *, is_partial: bool = False
+    ) -> "asyncio.Future[calls.AnyAnswer]":
         """A call; their ids are 1, 2 and so on."""
         future: asyncio.Future[calls.AnyAnswer] = self._loop.create_future()
         self._last_id += 1
-        self.watch.began(future, self._last_id, audio_s, windows)
+        self.watch.began(future, self._last_id, audio_s, windows, is_partial=is_partial)
         return future
 
     def tick(self, seconds: float) -> float | None:
@@ -156,6 +158,17 @@ def test_windows_that_are_read_in_one_call_may_take_as_long_as_one_after_the_oth
     assert ticking.pass_time(Ticking.TICK_S) is not None
     ticking.watch.ended(batch)
     ticking.call(windows=2)  # two would take less than the floor
+    assert ticking.pass_time(ALLOWED_S) is None
+    assert ticking.pass_time(Ticking.TICK_S) is not None
+
+
+def test_a_partial_is_measured_by_partials(ticking: Ticking) -> None:
+    ticking.patience.note(AUDIO_S, 20.0)
+    ticking.patience.note(AUDIO_S, 1.0, is_partial=True)
+    final = ticking.call()
+    assert ticking.pass_time(40.0) is None
+    ticking.watch.ended(final)
+    ticking.call(is_partial=True)
     assert ticking.pass_time(ALLOWED_S) is None
     assert ticking.pass_time(Ticking.TICK_S) is not None
 

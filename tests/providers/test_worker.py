@@ -20,7 +20,7 @@ from asrd.choices import WarmUp
 from asrd.errors import DecodeCancelled
 from asrd.framing import HEADER
 from asrd.providers import calls, gpu_memory
-from asrd.providers.channel import CallChannel
+from asrd.providers.channel import CallChannel, Ongoing
 from asrd.providers.supervisor import WorkerDied
 from asrd.providers.voice import WINDOW_SAMPLES
 from asrd.providers.worker import Worker
@@ -280,10 +280,16 @@ def test_windows_of_one_call_are_answered_in_order(worker: Worker) -> None:
     assert texts(answer(worker, made)) == ["10 of 3", "!provider", "30 of 3"]
 
 
-def test_a_batch_that_nobody_wants_any_more_is_one_failure(worker: Worker) -> None:
+def test_a_batch_that_nobody_wants_any_more_is_one_failure(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer(worker, load_able(max_batch=3, batch_deed="cancel"))
-    failed = answer(worker, decode_all(item(10), item(20)))
+    with monkeypatch.context() as aborted:
+        aborted.setattr(Ongoing, "keep_going", lambda self: False)
+        failed = answer(worker, decode_all(item(10), item(20)))
     assert failed == calls.Failed(id=7, kind="cancelled", message="nobody wants these")
+    read = answer(worker, decode_all(item(10), item(20)))  # which it gives up though it is wanted
+    assert texts(read) == ["10 alone", "20 alone"]
 
 
 def test_a_decode_that_was_aborted_before_its_turn_is_not_begun(

@@ -21,7 +21,7 @@ def able(room: Room, **abilities: Any) -> StubResident:
     room.model.on_change()
     for count in (1, 2, 4, 8):  # the price of windows is known, and falls
         for context_s in (4.0, 30.0):
-            lane = (ECHO, (context_s, False, False))
+            lane = (ECHO, (context_s, False, False, None))
             room.hub.scheduler.costs.note(lane, count, 4.0 * count, 0.01 * count**0.5)
     return room.model
 

@@ -84,6 +84,10 @@ def sleep_for_ever(_: DecodeOptions) -> NoReturn:
         time.sleep(600)
 
 
+def give_up(_: DecodeOptions) -> NoReturn:
+    raise DecodeCancelled("had enough")
+
+
 def end_thread(_: DecodeOptions) -> NoReturn:
     raise SystemExit(0)
 
@@ -97,6 +101,7 @@ DEEDS: dict[str, Callable[[DecodeOptions], Hypothesis | None]] = {
     "meet": meet,
     "work_on": work_on,
     "sleep": sleep_for_ever,
+    "give_up": give_up,
     "exit": end_thread,
 }
 

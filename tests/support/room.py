@@ -94,7 +94,11 @@ class StubResident:
         self._left_starting = asyncio.Event()
 
     def call(
-        self, make: Callable[[int], calls.AnyCall], audio_s: float = 0.0, windows: int = 1
+        self,
+        make: Callable[[int], calls.AnyCall],
+        audio_s: float = 0.0,
+        windows: int = 1,
+        is_partial: bool = False,
     ) -> asyncio.Future[calls.AnyAnswer]:
         future: asyncio.Future[calls.AnyAnswer] = asyncio.get_running_loop().create_future()
         self.made.append(call := make(len(self.made) + 1))

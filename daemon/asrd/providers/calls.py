@@ -129,6 +129,9 @@ class GpuMeasured(Answer, frozen=True, kw_only=True, tag="gpu_measured"):
 FailureKind = Literal["unavailable", "request", "cancelled", "provider", "internal"]
 """Whose fault a failure is."""
 
+NOBODYS_FAULT: tuple[FailureKind, ...] = ("request", "cancelled")
+"""Windows that were not read for such a reason say nothing of the model."""
+
 
 class Read(Struct, frozen=True, kw_only=True, tag_field="outcome", tag="read"):
     """The reading of one window."""
@@ -148,6 +151,17 @@ class Decoded(Answer, frozen=True, kw_only=True, tag="decoded"):
 
     outcomes: list[Read | NotRead]
     decode_s: float
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether no window at all could be read."""
+        return all(isinstance(each, NotRead) for each in self.outcomes)
+
+    @property
+    def fault(self) -> NotRead | None:
+        """The first window that the model itself is to blame for."""
+        unread = (each for each in self.outcomes if isinstance(each, NotRead))
+        return next((each for each in unread if each.kind not in NOBODYS_FAULT), None)
 
 
 class Probabilities(Struct, frozen=True, kw_only=True):

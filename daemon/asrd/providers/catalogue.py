@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import index
 
 import structlog
 from msgspec import convert
@@ -61,6 +62,7 @@ class Catalogue:
     def __init__(self, registry: Registry, config: Config) -> None:
         self._registry = registry
         self._config = config
+        self._spread: dict[str, tuple[tuple[str, Setting], ...]] = {}
 
     @property
     def names(self) -> list[str]:
@@ -83,7 +85,12 @@ class Catalogue:
         return ModelKey(provider=name, model=status.model, settings=self._settings(name, entry))
 
     def _settings(self, name: str, entry: Registered) -> tuple[tuple[str, Setting], ...]:
-        """The settings that the provider's models are run with, in order."""
+        """The settings that the provider's models are run with, in order; found out once."""
+        if name not in self._spread:
+            self._spread[name] = self._find_settings(name, entry)
+        return self._spread[name]
+
+    def _find_settings(self, name: str, entry: Registered) -> tuple[tuple[str, Setting], ...]:
         own = self._config.of(name).settings
         decodes = decodes_at_most(self._config, name, self._cores)
         if decodes > 1 and not entry.provider.is_remote:
@@ -195,9 +202,15 @@ class Catalogue:
         return wanted
 
     def size(self, key: ModelKey) -> Footprint:
-        """The least that a model takes, judged by its files."""
-        status = self._registry.get(key.provider).status(key.model)
-        return Footprint(memory_bytes=status.size_bytes)
+        """The least that a model takes with its settings, judged by its files."""
+        entry = self._registry.get(key.provider)
+        try:
+            size_bytes = index(entry.provider.size_bytes(key.model, dict(key.settings)))
+        except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything
+            problem = f"{type(error).__name__}: {error}"
+            log.warning("size_unknown", provider=key.provider, problem=problem)
+            size_bytes = entry.status(key.model).size_bytes
+        return Footprint(memory_bytes=size_bytes)
 
     def wants_gpu(self, key: ModelKey) -> bool:
         """Whether a model is put into the memory of an NVIDIA GPU of this machine, if it has one.

@@ -101,15 +101,18 @@ class Engine:
         """What becomes of each window, in order.
 
         Raises:
-            DecodeCancelled: the model has seen that nobody wants them any more.
+            DecodeCancelled: nobody wants them any more, as the model has seen, or was seen between
+                two calls to it.
         """
         requests = [_request(item, keep_going) for item in items]
         most = self.abilities.max_batch
         outcomes: list[calls.Read | calls.NotRead] = []
         for begin in range(0, len(requests), most):
             some = requests[begin : begin + most]
+            if outcomes:
+                _ask(keep_going)
             together = self._read_together(some) if len(some) > 1 else None
-            outcomes += together or [self._read_alone(request) for request in some]
+            outcomes += together or self._read_one_by_one(some, has_begun=len(some) > 1)
         return outcomes
 
     def _read_together(
@@ -120,26 +123,33 @@ class Engine:
             found = list(self.model.decode_batch(requests))
             if len(found) != len(requests):
                 raise ValueError(f"it answered {len(found)} windows of {len(requests)}")
-        except DecodeCancelled:
-            raise
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
-            self._complain(blame(error).message, len(requests))
+            self._complain(_blame_for(requests[0], error).message, len(requests))
             return None
         outcomes: list[calls.Read | calls.NotRead] = []
-        for each in found:
+        for request, each in zip(requests, found, strict=True):
             try:
-                outcomes.append(blame(each) if isinstance(each, ProviderError) else _read(each))
+                told = _blame_for(request, each) if isinstance(each, ProviderError) else _read(each)
+                outcomes.append(told)
+            except DecodeCancelled:
+                raise
             except Exception as error:  # noqa: BLE001 - a stranger's object may raise anything
                 outcomes.append(blame(error))
         return outcomes
 
-    def _read_alone(self, request: DecodeRequest) -> calls.Read | calls.NotRead:
-        try:
-            return _read(self.model.decode(request.audio, request.options))
-        except DecodeCancelled:
-            raise
-        except Exception as error:  # noqa: BLE001 - an engine may raise anything
-            return blame(error)
+    def _read_one_by_one(
+        self, requests: Sequence[DecodeRequest], *, has_begun: bool
+    ) -> list[calls.Read | calls.NotRead]:
+        """What becomes of each window. `has_begun`: the model has worked on them already."""
+        outcomes: list[calls.Read | calls.NotRead] = []
+        for request in requests:
+            if has_begun or outcomes:
+                _ask(request.options.keep_going)
+            try:
+                outcomes.append(_read(self.model.decode(request.audio, request.options)))
+            except Exception as error:  # noqa: BLE001 - an engine may raise anything
+                outcomes.append(_blame_for(request, error))
+        return outcomes
 
     def _complain(self, problem: str, count: int) -> None:
         """Nothing is lost by it but time, so whoever looks for that time has to find this."""
@@ -161,6 +171,27 @@ def _request(item: calls.Item, keep_going: Callable[[], bool]) -> DecodeRequest:
         keep_going=keep_going,
     )
     return DecodeRequest(audio=np.frombuffer(item.audio, np.float32), options=options)
+
+
+def _ask(keep_going: Callable[[], bool]) -> None:
+    """Raises DecodeCancelled where nobody wants the windows any more."""
+    if not keep_going():
+        raise DecodeCancelled("nobody wanted it any more")
+
+
+def _blame_for(request: DecodeRequest, error: Exception) -> calls.NotRead:
+    """Whose fault it is that a window was not read.
+
+    Who gives up what is wanted is at fault: it would be given the window again, and again.
+    Raises DecodeCancelled for what nobody wants.
+    """
+    told = blame(error)
+    if told.kind != "cancelled":
+        return told
+    if not request.options.keep_going():
+        raise error
+    text = f"it gave up a window that was wanted: {told.message}"
+    return calls.NotRead(kind="provider", message=text)
 
 
 def _read(hypothesis: Hypothesis) -> calls.Read:

@@ -29,9 +29,6 @@ log = structlog.get_logger()
 
 ERRORS_UNTIL_DEGRADED = 3
 
-NOBODYS_FAULT: tuple[calls.FailureKind, ...] = ("request", "cancelled")
-"""Windows that were not read for such a reason say nothing of the model."""
-
 DEFAULT_RULE = Supervision()
 
 
@@ -142,11 +139,15 @@ class Resident:
             raise self._failure(self.problem)
 
     def call(
-        self, make: Callable[[int], calls.AnyCall], audio_s: float = 0.0, windows: int = 1
+        self,
+        make: Callable[[int], calls.AnyCall],
+        audio_s: float = 0.0,
+        windows: int = 1,
+        is_partial: bool = False,
     ) -> Call:
         """Make a call over so many windows, the longest of so much audio; see `WorkerProcess.call`.
 
-        Fails at once when not up.
+        Partials and finals are learnt apart. Fails at once when not up.
         """
         if self._worker is None or not self.state.is_up:
             future: Call = asyncio.get_running_loop().create_future()
@@ -154,8 +155,9 @@ class Resident:
             return future
         future = self._worker.call(make)
         began_s = time.monotonic()
-        self._watch.began(future, self._worker.last_id, audio_s, windows)
-        future.add_done_callback(lambda answer: self._note(answer, audio_s, windows, began_s))
+        self._watch.began(future, self._worker.last_id, audio_s, windows, is_partial=is_partial)
+        noted_s = audio_s if windows == 1 else None  # of a batch there is nothing to learn
+        future.add_done_callback(lambda done: self._note(done, noted_s, began_s, is_partial))
         return future
 
     def abort(self, call: Call) -> None:
@@ -295,37 +297,35 @@ class Resident:
             self._enter(ModelInput.LOADED)
 
     def _died(self) -> None:
+        """The worker ended by itself: one failure, however much was under way."""
         self.consecutive_errors += 1
         self._worker = None
+        was_busy = self._watch.is_busy
         self._watch.clear()
         if not self._is_stopped:
             self._enter(ModelInput.DIED)
+            if was_busy:
+                self._on_outcome(True)
             self._coming_up = asyncio.create_task(self._come_up(has_run=True))
 
-    def _note(self, answer: Call, audio_s: float, windows: int, began_s: float) -> None:
+    def _note(self, answer: Call, audio_s: float | None, began_s: float, is_partial: bool) -> None:
         self._watch.ended(answer)
         if answer.cancelled():
             return
         error = answer.exception()
-        if isinstance(error, RequestUnsupported | DecodeCancelled):
-            return  # says nothing of the model
-        if isinstance(error, WorkerDied):
-            if not self._is_stopped:
-                self._on_outcome(True)
-            return  # a death is counted once, whatever was under way
+        if isinstance(error, RequestUnsupported | DecodeCancelled | WorkerDied):
+            return  # says nothing of the model; and a death is counted by itself, once
         if error is not None:
             self._failed(str(error))
             return
         said = answer.result()
-        if isinstance(said, calls.Decoded):
-            unread = [each for each in said.outcomes if isinstance(each, calls.NotRead)]
-            if len(unread) == len(said.outcomes):
-                faults = [each.message for each in unread if each.kind not in NOBODYS_FAULT]
-                if faults:
-                    self._failed(faults[0])
-                return
-        noted_s = audio_s if windows == 1 else None  # of a batch there is nothing to learn
-        self._succeeded(said, noted_s, time.monotonic() - began_s)
+        if isinstance(said, calls.Decoded) and said.is_unread:
+            if said.fault is not None:
+                self._failed(said.fault.message)
+            return
+        took_s = self._succeeded(said, time.monotonic() - began_s)
+        if audio_s is not None and took_s is not None:
+            self._patience.note(audio_s, took_s, is_partial=is_partial)
 
     def _failed(self, problem: str) -> None:
         self.consecutive_errors += 1
@@ -334,17 +334,17 @@ class Resident:
         if self.consecutive_errors >= ERRORS_UNTIL_DEGRADED and self.state.is_up:
             self._enter(ModelInput.FAILED_AGAIN, problem)
 
-    def _succeeded(self, answer: calls.AnyAnswer, audio_s: float | None, took_s: float) -> None:
+    def _succeeded(self, answer: calls.AnyAnswer, took_s: float) -> float | None:
+        """Returns what the work took, by the worker's own clock where it tells; None for none."""
         self._deaths = 0
         if isinstance(answer, calls.GpuMeasured):
             self.gpu_bytes = answer.gpu_bytes
-            return
+            return None
         self.worked_at_s = time.monotonic()
         self.consecutive_errors = 0
         self._on_outcome(False)
         if isinstance(answer, calls.Decoded):
             self.last_inference_s = took_s = answer.decode_s
-        if audio_s is not None:
-            self._patience.note(audio_s, took_s)
         if self.state.is_up:
             self._enter(ModelInput.SUCCEEDED)
+        return took_s

@@ -197,12 +197,21 @@ class Provider(ABC):
         """
         return settings
 
+    def size_bytes(self, model: str, settings: Mapping[str, Setting]) -> int:
+        """The least memory that `model` takes once it is loaded with these settings.
+
+        Runs in the core, with settings as `spread` has made them: look, do not import. Room for so
+        much is made before the model is loaded. The default is what its files take; an engine that
+        holds the weights more than once says so here.
+        """
+        return self.status(model).size_bytes
+
     def wants_gpu(self, settings: Mapping[str, Setting]) -> bool:
         """Whether a model with these settings is put into the memory of an NVIDIA GPU, if one is
         there.
 
         Runs in the core, with settings as `spread` has made them: look, do not import. Where it is
-        True and the GPUs have less free than the model's files take, the model is not loaded.
+        True and the GPUs have less free than `size_bytes`, the model is not loaded.
         """
         return False
 

@@ -27,6 +27,7 @@ class _Watched:
     call_id: int
     audio_s: float
     windows: int
+    is_partial: bool
     quiet_s: float = 0.0
 
 
@@ -44,9 +45,25 @@ class Watch:
         """Whether a call is under way."""
         return bool(self._calls)
 
-    def began(self, call: Call, call_id: int, audio_s: float, windows: int = 1) -> None:
+    def began(
+        self,
+        call: Call,
+        call_id: int,
+        audio_s: float,
+        windows: int = 1,
+        *,
+        is_partial: bool = False,
+    ) -> None:
         """A call over so many windows was made, the longest of so much audio."""
-        self._calls.append(_Watched(call=call, call_id=call_id, audio_s=audio_s, windows=windows))
+        self._calls.append(
+            _Watched(
+                call=call,
+                call_id=call_id,
+                audio_s=audio_s,
+                windows=windows,
+                is_partial=is_partial,
+            )
+        )
 
     def ended(self, call: Call) -> None:
         """It was answered."""
@@ -71,7 +88,10 @@ class Watch:
         hung_s = None
         for each in islice(self._calls, self.at_once):
             each.quiet_s += tick_s
-            if each.quiet_s > self._patience.allowance_s(each.audio_s, each.windows):
+            allowed_s = self._patience.allowance_s(
+                each.audio_s, each.windows, is_partial=each.is_partial
+            )
+            if each.quiet_s > allowed_s:
                 hung_s = max(each.quiet_s, hung_s or 0.0)
         return hung_s
 

@@ -23,7 +23,7 @@ from asrd.scheduler.batching import Batch
 from asrd.scheduler.measures import Outcome
 from asrd.scheduler.queue import Job
 from asrd.scheduler.scheduler import Scheduler
-from asrd.scheduler.slots import Alone
+from asrd.server.jobs import item_of, job_of, waiting_since_s
 from asrd.server.served import Containing, ServedStream
 from asrd.session.states import StreamState
 from asrd.session.stream import Want, Window
@@ -94,9 +94,9 @@ class Decoding:
         self._pool.need(served.key)
         # A stream that moves to a model is told of that model's change before the queue is.
         abilities = self._see_model(served.key)
-        job = _job(served, want, abilities)
+        job = job_of(served, want, abilities)
         is_old = self._scheduler.stands_for(served.served_id) == job
-        if self._scheduler.want(job, _since_s(served) if want is Want.FINAL else None):
+        if self._scheduler.want(job, waiting_since_s(served) if want is Want.FINAL else None):
             self._crowded.append(served)
         if is_old:
             return  # most chunks change nothing
@@ -204,12 +204,15 @@ class Decoding:
 
     def _start(self, batch: Batch, reads: dict[Hashable, _Read]) -> None:
         windows = [read.window for read in reads.values()]
-        items = [_item(read) for read in reads.values()]
+        items = [item_of(read.served, read.window) for read in reads.values()]
         key = next(iter(reads.values())).served.key
         longest_s = max(len(window.audio) for window in windows) / SAMPLE_RATE
         try:
             answer = self._pool.resident(key).call(
-                lambda call_id: calls.Decode(id=call_id, items=items), longest_s, len(items)
+                lambda call_id: calls.Decode(id=call_id, items=items),
+                longest_s,
+                len(items),
+                windows[0].want is Want.PARTIAL,
             )
         except Exception as error:  # a slot that is never given back would stop everybody
             log.exception("decode_not_sent", model=str(key))
@@ -269,50 +272,6 @@ class Decoding:
                 stream.fail_decode(str(found))
             case _:
                 raise TypeError(f"a decode was answered with {found!r}")
-
-
-def _job(served: ServedStream, want: Want, abilities: Abilities) -> Job:
-    is_partial = want is Want.PARTIAL
-    batch_key: Hashable = None
-    if served.goes_alone:
-        batch_key = Alone(served.served_id)
-    elif abilities.max_batch > 1:
-        context_s = abilities.context_s(served.stream.next_window_s, is_partial=is_partial)
-        batch_key = (context_s, is_partial, served.asked.words)
-    return Job(
-        stream=served.served_id,
-        session=served.session.session_id,
-        priority=served.priority,
-        is_partial=is_partial,
-        model=served.key,
-        batch_key=batch_key,
-        provider=served.key.provider,
-        source=served.asked.source,
-        is_live=served.delivery == "live",
-    )
-
-
-def _since_s(served: ServedStream) -> float | None:
-    """When the final of a live stream began to wait, its turn with another model apart.
-
-    A lossless one waits behind what its own stream holds, however long that is.
-    """
-    waiting_since_s = served.stream.waiting_since_s
-    if not served.is_live or waiting_since_s is None:
-        return None
-    return max(waiting_since_s, served.waits_anew_s)
-
-
-def _item(read: _Read) -> calls.Item:
-    asked, window = read.served.asked, read.window
-    return calls.Item(
-        audio=window.audio.tobytes(),
-        language=asked.language,
-        task=asked.task,
-        words=asked.words,
-        prompt=asked.prompt,
-        is_partial=window.want is Want.PARTIAL,
-    )
 
 
 def _result(answer: asyncio.Future[calls.AnyAnswer], windows: int) -> object:
