@@ -7,8 +7,7 @@ some seconds of 100,000 sessions, and a second for a minute of a few hundred.
 For every load of the sweep, by source: what its finals waited for a slot and took in all, what was
 dropped, its share of the decode time. Then which steps of the ladder were taken. `load` is what
 live sources ask for if every window were read alone, partials at the idle pace; batches carry more
-than 1 of it. A session is one stream. A wait counts from the first wish: a partial that became a
-final while it waited has waited since it came.
+than 1 of it. A session is one stream. A live final has waited since its endpoint.
 
     python -m benchmarks.simulate --engine whisper-tiny-cpu --replicas 4
     python -m benchmarks.simulate --sessions 1000,10000,100000 --replicas 1000 --seconds 12

@@ -16,7 +16,7 @@ MAX_LANES = 256
 """Lanes remembered; of more, the one that was noted least recently is forgotten."""
 
 FORGOTTEN_AFTER = 50
-"""Calls of a lane after which a count that was not among them is unknown again."""
+"""Calls of a lane after which a count that was not among them is forgotten, but for the best."""
 
 SMOOTHING = 8
 """Calls that a moving mean is made of: the first as many count alike, then each for an eighth."""
@@ -146,8 +146,12 @@ class _Lane:
         self._took.add(took_s, self._calls)
         self._means.setdefault(count, _Mean()).add(took_s, self._calls)
         earliest = self._calls - FORGOTTEN_AFTER
-        for each in [each for each, mean in self._means.items() if mean.noted <= earliest]:
-            del self._means[each]
+        old = [each for each, mean in self._means.items() if mean.noted <= earliest]
+        if old:  # the best is kept, lest ever dearer calls be measured against each other
+            best = min(self._means, key=lambda each: self._means[each].seconds / each)
+            for each in old:
+                if each != best:
+                    del self._means[each]
         self._curve = None
 
     def curve(self) -> Curve:
