@@ -88,6 +88,11 @@ def test_dearer_is_measured_by_the_best_count_and_not_by_the_last() -> None:
     assert batch(known(saving | creeping), 16) == 4
 
 
+def test_a_pair_that_costs_more_than_one_by_one_is_not_made() -> None:
+    assert not joins({1: 0.1, 2: 0.208}, 1)
+    assert joins({1: 0.1, 2: 0.204}, 1)
+
+
 def test_a_batch_that_saves_next_to_nothing_only_keeps_the_slot_for_longer() -> None:
     even = {count: 0.1 * count * 0.95 for count in (2, 4)}
     assert batch(known({1: 0.1} | even), 16) == 1
@@ -181,8 +186,8 @@ def test_what_is_learned_comes_near_the_best_batch(
     batches = learn(took_s, waiting=waiting, calls=300)[100:]
     best_s = min(took_s(count) / count for count in range(1, waiting + 1))
     learned_s = sum(map(took_s, batches)) / sum(batches)
-    assert learned_s <= 1.25 * best_s
-    assert learned_s <= 1.12 * took_s(1)  # with what trying costs, hardly worse than one by one
+    assert learned_s <= 1.15 * best_s
+    assert learned_s <= 1.06 * took_s(1)  # with what trying costs, hardly worse than one by one
 
 
 @given(st.floats(1.0, 3.0))

@@ -57,6 +57,9 @@ DEARER = 1.1
 """How much more than at the best smaller count a window may take. Those who wait gain more by being
 read along than this loses, and measured costs are no more exact."""
 
+DEARER_THAN_ALONE = 1.03
+"""How much more than by itself: reading together must never cost throughput worth speaking of."""
+
 WORTH = 0.9
 """What a window in the best batch may take, as a share of one by itself: what saves less only keeps
 the slot for longer."""
@@ -101,4 +104,7 @@ def may_join(
         return False
     if is_less_urgent and call_s > rule.max_slowdown * curve.at_most_s(1):
         return False
-    return curve.window_s(joined) <= DEARER * curve.best_window_s(count)
+    window_s = curve.window_s(joined)
+    if window_s > DEARER_THAN_ALONE * curve.window_s(1):
+        return False
+    return window_s <= DEARER * curve.best_window_s(count)
