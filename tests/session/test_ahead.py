@@ -10,7 +10,7 @@ FLUSH = Mark(kind=MarkKind.FLUSH, offset=100, resume=100)
 
 
 def spoken(start: int, end: int) -> Queued:
-    utterance = Utterance(start=start, end=end, speech_start=start, speech_end=end)
+    utterance = Utterance(start=start, end=end, speech_start=start, speech_end=end, origin=start)
     return Queued(utterance=utterance, queued_at_s=0.0)
 
 

@@ -27,20 +27,33 @@ RULE = EndpointRule(
 
 @dataclass
 class Heard:
-    """What an endpointer said, in order."""
+    """What an endpointer said, in order.
+
+    A listener that begins anew a little earlier is played by pushing what came there once more: a
+    window is as likely speech, and as loud, as most of it was.
+    """
 
     endpointer: Endpointer
     began: list[int] = field(default_factory=list)
     utterances: list[Utterance] = field(default_factory=list)
+    windows: list[tuple[int, float, float]] = field(default_factory=list)
 
     def push(self, *probabilities: float, power: float = LOUD) -> "Heard":
         for probability in probabilities:
-            event = self.endpointer.push(probability, power)
-            if isinstance(event, SpeechBegan):
-                self.began.append(event.position)
-            elif event is not None:
-                self.utterances.append(event)
+            end = self.windows[-1][0] + W if self.windows else self.endpointer.position
+            self.windows.append((end, probability, power))
+            while self.endpointer.position <= end:
+                self._push_next()
         return self
+
+    def _push_next(self) -> None:
+        middle = self.endpointer.position + W // 2
+        _, probability, power = next(each for each in self.windows if middle < each[0] + W)
+        event = self.endpointer.push(probability, power)
+        if isinstance(event, SpeechBegan):
+            self.began.append(event.position)
+        elif event is not None:
+            self.utterances.append(event)
 
     def speech(self, windows: int) -> "Heard":
         return self.push(*[1.0] * windows)
@@ -50,6 +63,7 @@ class Heard:
 
     def cut(self, position: int) -> "Heard":
         utterance = self.endpointer.cut(position)
+        self.windows.clear()
         if utterance is not None:
             self.utterances.append(utterance)
         return self
@@ -70,7 +84,9 @@ def hear(rule: EndpointRule = RULE, position: int = 0) -> Heard:
 def test_an_utterance_reaches_back_by_the_pre_roll_and_on_by_the_post_roll() -> None:
     heard = hear().silence(10).speech(4).silence(5)
     assert heard.began == [10 * W]
-    assert heard.only == Utterance(start=7 * W, end=16 * W, speech_start=10 * W, speech_end=14 * W)
+    assert heard.only == Utterance(
+        start=7 * W, end=16 * W, speech_start=10 * W, speech_end=14 * W, origin=0
+    )
 
 
 def test_the_pre_roll_never_reaches_behind_the_beginning_of_the_stream() -> None:
@@ -159,7 +175,7 @@ def test_the_post_roll_is_no_longer_than_the_silence_that_was_heard() -> None:
 def test_a_cut_ends_what_is_open_where_the_audio_ends() -> None:
     heard = hear().silence(5).speech(4).cut(8 * W + 100)  # the last window was filled up
     assert heard.only == Utterance(
-        start=2 * W, end=8 * W + 100, speech_start=5 * W, speech_end=8 * W + 100
+        start=2 * W, end=8 * W + 100, speech_start=5 * W, speech_end=8 * W + 100, origin=0
     )
     assert heard.endpointer.position == 8 * W + 100
 
@@ -200,7 +216,7 @@ def test_an_endless_utterance_is_split_at_the_quietest_point_of_its_later_half()
     for index in range(40):
         heard.push(1.0, power=0.001 if 8 <= index < 13 or 28 <= index < 33 else LOUD)
     assert heard.only == Utterance(
-        start=0, end=30 * W, speech_start=0, speech_end=30 * W, is_split=True
+        start=0, end=30 * W, speech_start=0, speech_end=30 * W, origin=0, is_split=True
     )
     heard.speech(2).silence(5)
     second = heard.utterances[1]

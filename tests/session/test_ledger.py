@@ -1,5 +1,6 @@
 """The account of a stream: commit and credit told in time, ids and counts that add up."""
 
+from collections import deque
 from itertools import pairwise
 
 import pytest
@@ -15,7 +16,7 @@ from asrd.transcript import Hypothesis
 
 STEP = round(TOLD_EVERY_S * 16000)
 HELLO = Hypothesis(text="hello")
-UTTERANCE = Utterance(start=10, end=90, speech_start=20, speech_end=80)
+UTTERANCE = Utterance(start=10, end=90, speech_start=20, speech_end=80, origin=5)
 
 
 def ledger(
@@ -62,14 +63,28 @@ def test_a_commit_that_moves_far_at_once_is_told_second_by_second() -> None:
         48000,
         48000 + STEP,
     ]
-    book.move_to(5 * 16000 + STEP)
-    assert [told.offset for told in book.overdue()] == [64000 + STEP]
+    assert [told.offset for told in book.advance(5 * 16000 + STEP, deque())] == [64000 + STEP]
 
 
 def test_a_hole_without_end_is_told_in_one_go() -> None:
     book = ledger(window=None)
     book.move_to(2**63)
     assert list(book.due()) == [effects.Committed(stream=3, offset=2**63)]
+
+
+def test_a_commit_that_moves_far_is_told_from_origin_to_origin() -> None:
+    book = ledger(window=None)
+    origins = deque([15000, 30000, 33000, 46000, 70000])
+    told = list(book.advance(60000, origins))
+    assert [ack.offset for ack in told] == [15000, 30000, 46000]  # 33000 is too near to be told
+    assert list(origins) == [70000]
+    assert book.committed == 60000
+    assert list(book.due()) == [effects.Committed(stream=3, offset=60000)]
+
+
+def test_origins_are_positions_and_commits_are_offsets() -> None:
+    book = ledger(window=None, rate=48000)
+    assert [ack.offset for ack in book.advance(96000, deque([16000, 32000]))] == [48000, 96000]
 
 
 @pytest.mark.parametrize("teller", ["segment", "flushed"])

@@ -1,8 +1,10 @@
 """From audio to utterances: windows handed out, scores taken back, marks in their places."""
 
+import zlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from random import Random
 
 import numpy as np
 import numpy.typing as npt
@@ -107,7 +109,7 @@ def test_the_last_window_before_a_mark_is_filled_up_and_reaches_no_further_than_
     heard = listen(ear, lambda unscored: sizes.append(len(unscored.windows)))
     assert sizes == [4]
     assert heard[1:] == [
-        Utterance(start=0, end=3 * W + 10, speech_start=0, speech_end=3 * W + 10),
+        Utterance(start=0, end=3 * W + 10, speech_start=0, speech_end=3 * W + 10, origin=0),
         Mark(kind=MarkKind.FLUSH, offset=3 * W + 10, resume=3 * W + 10),
     ]
     assert ear.endpointer.position == 3 * W + 10
@@ -288,3 +290,118 @@ def test_what_is_heard_follows_from_the_audio_and_not_from_how_it_comes(sizes: l
     whole = heard_in([sound])
     assert [event for event in whole if isinstance(event, Utterance)]
     assert heard_in(pieces) == whole
+
+
+@dataclass
+class Moody:
+    """Voice activity with a memory: what it says of a window hangs on every one since it began."""
+
+    past: int = 0
+
+    def score(self, unscored: Unscored) -> npt.NDArray[np.float32]:
+        if unscored.is_fresh:
+            self.past = 0
+        scores = []
+        for window in unscored.windows:
+            self.past = zlib.crc32(window.tobytes(), self.past)
+            is_loud = np.abs(window).max() > 0.02
+            scores.append(0.7 * is_loud + 0.55 * self.past / 2**32 - 0.15)
+        return np.clip(np.array(scores, np.float32), 0, 1)
+
+
+@dataclass
+class Hearing:
+    """What one listener heard of `sound` from `begin` on, and where its commit stood meanwhile."""
+
+    heard: list[Heard]
+    origins: list[int]
+
+    @classmethod
+    def of(
+        cls, sound: npt.NDArray[np.int16], begin: int, sizes: list[int], rule: EndpointRule
+    ) -> "Hearing":
+        ear, voice = listener(rule=rule, start_offset=begin), Moody()
+        hearing = cls([], [])
+        position, rest = begin, [*sizes, len(sound)]
+        while position < len(sound):
+            give(ear, sound[position : position + rest[0]])
+            position += rest.pop(0)
+            if position >= len(sound):
+                ear.intake.mark(MarkKind.CLOSE)
+            while ear.has_work:
+                at_once, unscored = ear.take_unscored()
+                hearing.heard += at_once
+                hearing.origins.append(ear.endpointer.origin)
+                if unscored is not None:
+                    hearing.heard += ear.scored(voice.score(unscored))
+                    hearing.origins.append(ear.endpointer.origin)
+        return hearing
+
+    @property
+    def utterances(self) -> list[Utterance]:
+        return [event for event in self.heard if isinstance(event, Utterance)]
+
+
+ANEW_RULE = replace(QUICK_RULE, longest=10**6, shortest_windows=2)
+
+
+def talk(runs: list[tuple[bool, int]], level: int) -> npt.NDArray[np.int16]:
+    """Loud stretches, and noise of that level between them."""
+    pieces, position = [], 0
+    for is_loud, count in runs:
+        places = np.arange(position, position + count)
+        noise = (places * 7919 % (2 * level + 1) - level).astype("<i2")
+        pieces.append(loud(position, position + count) if is_loud else noise)
+        position += count
+    return np.concatenate(pieces)
+
+
+def assert_same_from(commit: int, sound: npt.NDArray[np.int16], sizes: list[int]) -> None:
+    first = Hearing.of(sound, 0, [], ANEW_RULE)
+    wanted = [event for event in first.utterances if event.origin >= commit]
+    assert Hearing.of(sound, commit, sizes, ANEW_RULE).utterances == wanted
+
+
+@pytest.mark.parametrize("level", [0, 1, 200])
+@pytest.mark.parametrize("seed", range(8))
+def test_who_goes_on_at_a_commit_hears_what_the_first_would_have_heard(
+    seed: int, level: int
+) -> None:
+    """The same utterances, to the sample: silence, noise, and whatever voice activity remembers."""
+    dice = Random(seed)
+    runs = [(place % 2 == 0, dice.randint(1, 12 * W)) for place in range(24)]
+    sound = np.tile(talk([*runs, (False, 70 * W)], level), 2)
+    first = Hearing.of(sound, 0, [], ANEW_RULE)
+    assert first.origins == sorted(first.origins)
+    assert len(first.utterances) > 2
+    for commit in {*first.origins, *(utterance.origin for utterance in first.utterances)}:
+        assert_same_from(commit, sound, [])
+
+
+@given(
+    runs=st.lists(st.tuples(st.booleans(), st.integers(1, 12 * W)), min_size=1, max_size=14),
+    level=st.sampled_from([0, 1, 200]),
+    sizes=st.lists(st.integers(1, 40 * W), max_size=12),
+    data=st.data(),
+)
+@examples(60)
+def test_how_the_audio_comes_to_who_goes_on_changes_nothing(
+    runs: list[tuple[bool, int]], level: int, sizes: list[int], data: st.DataObject
+) -> None:
+    sound = talk([*runs, (False, 70 * W), *runs], level)
+    first = Hearing.of(sound, 0, sizes, ANEW_RULE)
+    assert_same_from(data.draw(st.sampled_from(first.origins)), sound, sizes)
+
+
+def test_the_commit_follows_in_noise_as_in_silence() -> None:
+    """It lags by a second and the pre-roll at most, so that an ack a second can be told."""
+    noise = (np.arange(40 * 16000) * 7919 % 401 - 200).astype("<i2")
+    ear = listener()
+    for start in range(0, len(noise), 1600):
+        give(ear, noise[start : start + 1600])
+        while ear.has_work:
+            _, unscored = ear.take_unscored()
+            if unscored is not None:
+                ear.scored(np.zeros(len(unscored.windows), np.float32))
+        lag = start + 1600 - ear.endpointer.origin
+        assert lag < 16000 + QUICK_RULE.pre_roll + 1600

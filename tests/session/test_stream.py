@@ -132,7 +132,7 @@ def test_the_commit_of_a_segment_does_not_overtake_the_flush_behind_it() -> None
     driver = Driver(partial_interval_s=None)
     driver.send(word(1))
     driver.flush()
-    driver.send(silence(SAMPLE_RATE))
+    driver.send(silence(2 * SAMPLE_RATE))
     speak(driver, 2)
     driver.listen()
     driver.decode()

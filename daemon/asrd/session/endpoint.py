@@ -6,14 +6,30 @@ keeping some of that silence (the post-roll) because models read a word better w
 at its last sound. What has fewer likely windows than the shortest word is noise and yields
 nothing. An utterance that grows to the longest allowed is split at its quietest point, or ends
 there when no speech has come behind it.
+
+Hearing begins anew behind each utterance and once a second in what is no speech: whoever begins to
+listen at such an origin hears what follows as whoever has listened from the start. Commits are
+origins, so a daemon that goes on where another one was killed finds the same utterances.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
 
 WINDOW_SAMPLES = 512
 """32 ms at 16 kHz: what Silero's model reads at a time."""
+
+ANEW_AFTER = 25 * WINDOW_SAMPLES
+"""Without speech, hearing begins anew after 0.8 s, so that the commit moves about once a second."""
+
+ORIGIN_GRID = 640
+"""Origins are multiples of this where they can be: whole samples at every usual rate (640 samples
+at 16 kHz are 441 at 11.025 kHz)."""
+
+MAX_ORIGINS = 128
+"""Origins remembered of what is not committed. Longer silence behind an utterance that waits is
+committed in one step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +61,15 @@ class Utterance:
     """A finished stretch to be decoded.
 
     `start` and `end` bound the audio for the model; `speech_start` and `speech_end` the speech in
-    it. `is_split`: it was cut for its length and speech goes on behind it.
+    it. `origin` is where one has to begin to listen in order to find it. `is_split`: it was cut for
+    its length and speech goes on behind it.
     """
 
     start: int
     end: int
     speech_start: int
     speech_end: int
+    origin: int
     is_split: bool = False
 
 
@@ -69,17 +87,27 @@ class _Open:
 
 
 class Endpointer:
-    """Applies an `EndpointRule` to a stream's windows, in order."""
+    """Applies an `EndpointRule` to a stream's windows, in order.
+
+    `position` is where the next window begins. Where `has_begun_anew` after a `push`, that is what
+    a listener without a past has to hear next; behind an utterance it lies before the window just
+    pushed, by the pre-roll at most. `origins` are the places where hearing began anew, for their
+    owner to take out once they are committed.
+    """
 
     def __init__(self, rule: EndpointRule, position: int = 0) -> None:
         self._rule = rule
         self._open: _Open | None = None
+        self.position = position
+        self.origins: deque[int] = deque(maxlen=MAX_ORIGINS)
+        self.has_begun_anew = False
         self.restart(position)
 
     def restart(self, position: int) -> None:
         """Go on at `position`; no utterance reaches back before it."""
         self.position = position
-        self._floor = position
+        self._floor = self._anew_at = self._before_anew = position
+        self.origins.append(position)
 
     @property
     def open_start(self) -> int | None:
@@ -108,8 +136,38 @@ class Endpointer:
             return self._open.start
         return max(self._floor, self.position - self._rule.pre_roll)
 
+    @property
+    def origin(self) -> int:
+        """The last place from which on everything not finished yet is heard in the same way."""
+        return self._anew_at if self.finished_before >= self._anew_at else self._before_anew
+
+    @property
+    def windows_to_go(self) -> int | None:
+        """Windows until hearing begins anew; None while that depends on what is heard."""
+        if self._open is not None:
+            return None
+        return -((self.position - self._anew_at - ANEW_AFTER) // WINDOW_SAMPLES)
+
     def push(self, probability: float, level: float) -> EndpointEvent | None:
         """Judge the next window, of mean power `level`."""
+        event = self._judge(probability, level)
+        self.has_begun_anew = False
+        if isinstance(event, Utterance) and not event.is_split:
+            self._begin_behind(event)
+        elif self._open is None and self.position - self._anew_at >= ANEW_AFTER:
+            # What opens here may reach back by the pre-roll: until it cannot, the last one counts.
+            self._before_anew, self._anew_at = self.origin, self.position
+            self.origins.append(self.position)
+            self.has_begun_anew = True
+        return event
+
+    def cut(self, position: int) -> Utterance | None:
+        """End whatever is open at `position`, as a flush or a hole in the audio asks for."""
+        utterance = self._finish(self._open, position) if self._open is not None else None
+        self.restart(position)
+        return utterance
+
+    def _judge(self, probability: float, level: float) -> EndpointEvent | None:
         begin, rule = self.position, self._rule
         end = self.position = begin + WINDOW_SAMPLES
         if self._open is None:
@@ -130,23 +188,25 @@ class Endpointer:
             return self._split(speech)
         return None
 
-    def cut(self, position: int) -> Utterance | None:
-        """End whatever is open at `position`, as a flush or a hole in the audio asks for."""
-        utterance = self._finish(self._open, position) if self._open is not None else None
-        self.restart(position)
-        return utterance
+    def _begin_behind(self, utterance: Utterance) -> None:
+        """Begin anew so far behind an utterance that the next one still has its pre-roll."""
+        latest = max(utterance.end, self.position - self._rule.pre_roll)
+        on_grid = latest - latest % ORIGIN_GRID
+        self.restart(on_grid if on_grid >= utterance.end else latest)
+        self.has_begun_anew = True
 
     def _finish(self, speech: _Open, end: int) -> Utterance | None:
+        origin = self.origin
         self._open = None
         if not speech.is_told:
             return None
         end = min(end, speech.speech_end + self._rule.post_roll)
-        self._floor = end
         return Utterance(
             start=speech.start,
             end=end,
             speech_start=speech.speech_start,
             speech_end=min(end, speech.speech_end),
+            origin=origin,
         )
 
     def _split(self, speech: _Open) -> Utterance | None:
@@ -162,7 +222,18 @@ class Endpointer:
         position = speech.speech_start + index * WINDOW_SAMPLES
         if position >= speech.speech_end:  # what follows is silence, which nobody has to read
             return self._finish(speech, self.position)
-        self._floor = position
+        first = Utterance(
+            start=speech.start,
+            end=position,
+            speech_start=speech.speech_start,
+            speech_end=position,
+            origin=self.origin,
+            is_split=True,
+        )
+        # Speech goes on: whoever begins here hears it from its first window on, and hardly
+        # otherwise. Nothing begins anew, for it would doubt what is speech already.
+        self._floor = self._anew_at = self._before_anew = position
+        self.origins.append(position)
         self._open = _Open(
             position,
             position,
@@ -171,10 +242,4 @@ class Endpointer:
             is_told=True,
             levels=speech.levels[index:],
         )
-        return Utterance(
-            start=speech.start,
-            end=position,
-            speech_start=speech.speech_start,
-            speech_end=position,
-            is_split=True,
-        )
+        return first

@@ -4,6 +4,7 @@ Offsets are the stream's own, positions 16 kHz samples. Each method named for an
 effect and enters it.
 """
 
+from collections import deque
 from collections.abc import Iterator
 
 from asrd.audio import PcmFormat
@@ -51,6 +52,20 @@ class Ledger:
         """All before `offset` is finished. The commit never goes back."""
         self.committed = max(self.committed, offset)
 
+    def advance(self, offset: int, origins: deque[int]) -> Iterator[effects.Committed]:
+        """Move the commit to `offset` and tell of its way there, for it may be far.
+
+        Each step is one of `origins`, positions where another daemon may go on as this one does;
+        those that were passed are taken out. Where they are more than a second apart (behind a hole
+        or what was dropped), it is told second by second.
+        """
+        while origins and (origin := self._format.to_own(origins[0])) <= offset:
+            origins.popleft()
+            self.move_to(origin)
+            yield from self._due_commit()
+        self.move_to(offset)
+        yield from self._overdue()
+
     def is_overdrawn(self, expected: int) -> bool:
         """Whether audio up to `expected` is past twice the window."""
         return self._window is not None and expected - self.committed > 2 * self._window
@@ -64,23 +79,11 @@ class Ledger:
 
     def due(self) -> Iterator[Effect]:
         """Commit and credit, where they moved so far that they are told by themselves."""
-        yield from self.overdue()
-        if self.committed - self._told >= self._step:
-            yield effects.Committed(stream=self._stream, offset=self._tell_commit())
+        yield from self._due_commit()
         credit = self._credit_now
         if credit is not None and self.credit is not None and credit - self.credit >= self._step:
             self.credit = credit
             yield effects.CreditRaised(stream=self._stream, offset=credit)
-
-    def overdue(self) -> Iterator[effects.Committed]:
-        """The commit, second by second, as far as it is more than one behind.
-
-        It moves so far at once when much silence is heard in one go.
-        """
-        if self.committed - self._told <= MAX_ACKS_AT_ONCE * self._second:
-            while self.committed - self._told > self._second:
-                self._told += self._second
-                yield effects.Committed(stream=self._stream, offset=self._told)
 
     def flushed(self, offset: int) -> effects.Flushed:
         """All before `offset` is finished, as was asked for."""
@@ -126,6 +129,17 @@ class Ledger:
             audio=self._format.to_16k(received),
             dropped=self._dropped,
         )
+
+    def _due_commit(self) -> Iterator[effects.Committed]:
+        yield from self._overdue()
+        if self.committed - self._told >= self._step:
+            yield effects.Committed(stream=self._stream, offset=self._tell_commit())
+
+    def _overdue(self) -> Iterator[effects.Committed]:
+        if self.committed - self._told <= MAX_ACKS_AT_ONCE * self._second:
+            while self.committed - self._told > self._second:
+                self._told += self._second
+                yield effects.Committed(stream=self._stream, offset=self._told)
 
     def _tell_commit(self) -> int:
         self._told = self.committed

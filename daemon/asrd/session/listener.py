@@ -22,7 +22,7 @@ from asrd.session.endpoint import (
 )
 from asrd.session.gate import EnergyGate
 from asrd.session.held import HeldAudio
-from asrd.session.intake import Batch, Intake, Mark
+from asrd.session.intake import Intake, Mark
 
 BATCH_WINDOWS = 32
 """Windows scored in one round trip per stream: a file at full speed delays nobody by more."""
@@ -33,7 +33,10 @@ Heard = SpeechBegan | Utterance | Mark
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unscored:
-    """Windows for the voice-activity model, shape (n, 512); `is_fresh` where audio jumped."""
+    """Windows for the voice-activity model, shape (n, 512).
+
+    `is_fresh`: it is to know nothing of what came before them.
+    """
 
     windows: npt.NDArray[np.float32]
     is_fresh: bool
@@ -41,13 +44,24 @@ class Unscored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """Windows in a row, all of them silent or none; the last run of a batch bears its mark."""
+    """Windows in a row, all of them silent or none; the last run of a batch bears its mark.
+
+    `end` is where the audio of the batch ends.
+    """
 
     windows: npt.NDArray[np.float32]
     powers: npt.NDArray[np.float32]
     is_silent: bool
     end: int
     mark: Mark | None
+
+    def split(self, count: int) -> tuple["_Run", "_Run"]:
+        """The first `count` windows, and the others."""
+        first, second = (
+            replace(self, windows=self.windows[part], powers=self.powers[part])
+            for part in (slice(count), slice(count, None))
+        )
+        return replace(first, mark=None), second
 
 
 class Listener:
@@ -82,6 +96,10 @@ class Listener:
                 heard += self._take_batch()
                 continue
             run = self._runs.popleft()
+            to_go = self.endpointer.windows_to_go
+            if to_go is not None and to_go < len(run.windows):
+                run, behind = run.split(to_go)  # which would only be heard anew
+                self._runs.appendleft(behind)
             if not run.is_silent:
                 self._scoring = run
                 is_fresh, self._is_fresh = self._is_fresh, False
@@ -123,17 +141,17 @@ class Listener:
             # A flush behind audio that was heard already: the usual end of a push-to-talk,
             # where every microsecond is waited for.
             return self._pass_mark(batch.mark, batch.position)
-        self._runs += self._cut(batch)
+        self._held.append(batch.position, batch.samples)
+        end = batch.position + len(batch.samples)
+        self._runs += self._cut([self._rest, batch.samples], end, batch.mark)
         return []
 
-    def _cut(self, batch: Batch) -> Iterator[_Run]:
-        self._held.append(batch.position, batch.samples)
-        parts = [self._rest, batch.samples]
-        end = batch.position + len(batch.samples)
-        if batch.mark is not None:  # the last window is filled up with silence
-            missing = -(len(self._rest) + len(batch.samples)) % WINDOW_SAMPLES
+    def _cut(self, parts: list[Samples], end: int, mark: Mark | None) -> Iterator[_Run]:
+        """Cut audio that ends at `end`, with a mark there or none, into runs."""
+        if mark is not None:  # the last window is filled up with silence
+            missing = -sum(map(len, parts)) % WINDOW_SAMPLES
             parts.append(np.zeros(missing, np.float32))
-        samples = np.concatenate(parts)
+        samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
         whole = len(samples) // WINDOW_SAMPLES
         self._rest = samples[whole * WINDOW_SAMPLES :]
         windows = samples[: whole * WINDOW_SAMPLES].reshape(whole, WINDOW_SAMPLES)
@@ -147,24 +165,35 @@ class Listener:
                     powers=powers[first:behind],
                     is_silent=bool(silent[first]),
                     end=end,
-                    mark=batch.mark if behind == whole else None,
+                    mark=mark if behind == whole else None,
                 )
 
     def _judge(self, run: _Run, probabilities: npt.NDArray[np.float32]) -> list[Heard]:
         heard: list[Heard] = []
+        mark = self._runs[-1].mark if self._runs else run.mark
         for probability, power in zip(probabilities.tolist(), run.powers.tolist(), strict=True):
             event = self.endpointer.push(probability, power)
             if event is not None:
-                heard.append(event)
-        if run.mark is not None:
-            heard = [_within(event, run.end) for event in heard]
-            heard += self._pass_mark(run.mark, run.end)
+                heard.append(event if mark is None else _within(event, run.end))
+            if self.endpointer.has_begun_anew:
+                self._begin_anew(run.end, mark)
+                break
+        if mark is not None and not self._runs:
+            heard += self._pass_mark(mark, run.end)
         return heard
+
+    def _begin_anew(self, end: int, mark: Mark | None) -> None:
+        """Hear the rest of a batch, up to `end`, as one who has heard nothing before."""
+        self._gate = EnergyGate()
+        self._is_fresh = True
+        rest = self._held.cut(self.endpointer.position, end)
+        self._runs = deque(self._cut([rest], end, mark if len(rest) else None))
 
     def _pass_mark(self, mark: Mark, end: int) -> list[Heard]:
         """End what is open at `end`, where the audio before the mark ends."""
         utterance = self.endpointer.cut(end)
         self.endpointer.restart(self._format.to_16k(mark.resume))
+        self._gate = EnergyGate()
         self._is_fresh = True
         return [mark] if utterance is None else [_within(utterance, end), mark]
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from asrd.audio import SAMPLE_RATE
 from asrd.errors import ErrorCode
 from asrd.session import effects
-from asrd.session.ahead import Ahead
+from asrd.session.ahead import Ahead, Queued
 from asrd.session.arrivals import Arrivals
 from asrd.session.backlog import Backlog
 from asrd.session.effects import CloseReason, DropReason, Effect
@@ -209,7 +209,7 @@ class Stream:
             return
         queued = self._ahead.pop()
         if hypothesis.text:
-            self._move_commit()
+            self._ledger.move_to(self._finished)
             latency_s = now_s - queued.queued_at_s
             self._tell(self._ledger.segment(queued.utterance, hypothesis, latency_s))
         self._settle()
@@ -298,27 +298,27 @@ class Stream:
     def _settle(self) -> None:
         """Tell the marks that nothing stands before, move the commit, let go of audio."""
         while (mark := self._ahead.pop_mark()) is not None:
-            self._ledger.move_to(mark.offset)
-            self._effects += self._ledger.overdue()
+            self._effects += self._ledger.advance(mark.offset, self._speech.origins)
             if mark.kind is MarkKind.CLOSE:
                 self._enter(StreamInput.FINISH)
                 self._end(self._close_reason)
                 return
             self._arrivals.flushed()
             self._tell(self._ledger.flushed(mark.offset))
-        self._move_commit()
+        self._effects += self._ledger.advance(self._finished, self._speech.origins)
         self._effects += self._ledger.due()
+        head = self._ahead.head
+        needed = head.utterance.start if isinstance(head, Queued) else self._speech.finished_before
+        self._listener.keep_from(needed, self._ahead.last_end)
 
-    def _move_commit(self) -> None:
-        """All before the first thing that waits, or is still heard, is finished."""
+    @property
+    def _finished(self) -> int:
+        """The own offset before which all is finished: where one would go on with what waits
+        first, or with what is still heard."""
         head = self._ahead.head
         if isinstance(head, Mark):  # its answer comes first, then what lies behind it
-            position = self._format.to_16k(head.offset)
-            self._ledger.move_to(head.offset)
-        else:
-            position = head.utterance.start if head else self._speech.finished_before
-            self._ledger.move_to(self._format.to_own(position))
-        self._listener.keep_from(position, self._ahead.last_end)
+            return head.offset
+        return self._format.to_own(self._speech.origin if head is None else head.utterance.origin)
 
     def _tell_partial(self, window: Window, hypothesis: Hypothesis) -> None:
         speech_start = self._speech.speech_start
