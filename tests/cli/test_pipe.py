@@ -1,23 +1,34 @@
 """`asrd pipe` against a daemon that does as it is told, each run in a process of its own."""
 
+import itertools
 import json
 import os
 import pty
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from asrd.wire.messages import Audio, Close, Event, Open, Partial
+from asrd.wire.messages import Audio, Close, Event, Hello, Open, Partial
 from cli.conftest import Run, command
-from support.fake_daemon import FakeDaemon, closed, refusal, segment
+from support.fake_daemon import (
+    HANG_UP,
+    FakeDaemon,
+    Reply,
+    closed,
+    listening_in_thread,
+    refusal,
+    segment,
+    welcome,
+)
 
 PCM = bytes(range(256)) * 500  # four seconds
 
 
-def partial(text: str) -> Partial:
-    return Partial(stream=1, id=0, start=0.0, end=1.0, text=text, stable=0)
+def partial(text: str, number: int = 0) -> Partial:
+    return Partial(stream=1, id=number, start=0.0, end=1.0, text=text, stable=0)
 
 
 def test_lines_come_out_of_what_goes_in(
@@ -78,7 +89,7 @@ def test_on_a_terminal_the_live_line_is_redrawn(daemon: FakeDaemon, socket: Path
     daemon.rules[Close] = lambda _: [
         partial("hel"),
         segment(number=0, text="hello"),
-        partial("x" * 300),
+        partial("x" * 300, 1),
         closed(),
     ]
     ours, theirs = pty.openpty()
@@ -203,15 +214,64 @@ def test_text_that_was_lost_is_told_and_the_rest_goes_on(
 
 
 def test_a_stream_that_the_daemon_ends(asrd_process: Run, daemon: FakeDaemon, socket: Path) -> None:
-    daemon.rules[Audio] = lambda _: [closed(reason="shutdown")]
+    daemon.rules[Audio] = lambda _: [closed(reason="idle")]
     outcome = asrd_process("pipe", "--socket", socket, stdin=PCM)
     assert outcome.code == 69
-    assert outcome.error.startswith("the daemon ended the stream (shutdown)")
+    assert outcome.error.startswith("the daemon ended the stream (idle)")
+
+
+def test_a_connection_that_breaks_and_comes_back(
+    asrd_process: Run, daemon: FakeDaemon, socket: Path
+) -> None:
+    daemon.rules[Close] = lambda _: daemon.once("breaks", [HANG_UP], [segment(), closed()])
+    outcome = asrd_process("pipe", "--socket", socket, stdin=PCM)
+    broken, back = outcome.err.splitlines()
+    assert (outcome.code, outcome.out) == (0, "hello there\n")
+    assert broken.startswith("asrd: the connection to the daemon broke: connecting again in ")
+    assert back == "asrd: the connection to the daemon is back"
+    assert daemon.audio[1] == PCM
+    assert [message for message in daemon.heard if isinstance(message, Hello)][1].resume == "r"
+
+
+def test_a_connection_that_is_lost_for_good(
+    asrd_process: Run, daemon: FakeDaemon, socket: Path
+) -> None:
+    refused: Reply = [refusal("unauthorized", "who are you", is_fatal=True), HANG_UP]
+    daemon.rules[Hello] = lambda _: daemon.once("greets", [welcome()], refused)
+    daemon.rules[Audio] = lambda _: [HANG_UP]
+    outcome = asrd_process("pipe", "--socket", socket, stdin=PCM)
+    _, failed = outcome.err.splitlines()
+    assert outcome.code == 77
+    assert failed.startswith("asrd: who are you (one attempt to connect again was in vain)")
+
+
+def test_ctrl_c_twice_ends_it_while_there_is_no_daemon(tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    with listening_in_thread(FakeDaemon(rules={Audio: lambda _: [HANG_UP]}), socket):
+        process = subprocess.Popen(
+            command("pipe", "--socket", socket), stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(PCM)
+        process.stdin.flush()
+        assert b"connecting again" in process.stderr.readline()
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)  # two signals at once are one
+    assert process.wait(10) == 130
+    assert process.stderr.read() == b""
+    process.stdin.close()
+    process.stderr.close()
 
 
 def test_the_blocks_of_a_slow_pipe_are_sent_as_they_come(daemon: FakeDaemon, socket: Path) -> None:
     """Each is answered before the next is written: nothing waits for a buffer to fill."""
-    daemon.rules[Audio] = lambda message: [segment(text=f"{len(message.data)} bytes")]
+    numbers = itertools.count()
+    daemon.rules[Audio] = lambda message: [
+        segment(number=next(numbers), text=f"{len(message.data)} bytes")
+    ]
+    daemon.rules[Close] = lambda _: [closed()]
     process = subprocess.Popen(
         command("pipe", "--socket", socket), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from asrd.wire.messages import Close
 from cli.conftest import command, write_media
-from support.fake_daemon import FakeDaemon
+from support.fake_daemon import HANG_UP, FakeDaemon, closed, segment
 
 TEXT = b"hello there\r\n"
 ERASED = b"\x1b[2K"
@@ -84,3 +85,21 @@ def test_text_for_a_pipe_has_no_bar_beside_it(
     os.close(read_end)
     os.close(write_end)
     assert daemon.heard
+
+
+def test_a_break_is_told_above_the_bar(
+    arguments: list[str], terminal: tuple[int, int], daemon: FakeDaemon
+) -> None:
+    """Each line of it stands alone: the bar is erased before it and drawn again below."""
+    daemon.rules[Close] = lambda _: daemon.once("breaks", [HANG_UP], [segment(), closed()])
+    ours, theirs = terminal
+    run(arguments, stdout=theirs, stderr=theirs)
+    shown = os.read(ours, 2**16)
+    for line in (
+        b"asrd: the connection to the daemon broke",
+        b"asrd: the connection to the daemon is back",
+    ):
+        before = shown[: shown.index(line)]
+        assert before.endswith((b"\n", b"\x1b[2K", b"\r")), before[-40:]
+        assert b"speech.wav" not in shown[shown.index(line) :].partition(b"\n")[0]
+    assert shown.endswith(ERASED)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from asrd.wire.messages import Audio, Close, Open
+from asrd.wire.messages import Audio, Close, Hello, Open
 from cli.conftest import Run, command, write_media
-from support.fake_daemon import HANG_UP, FakeDaemon, closed, refusal, segment
+from support.fake_daemon import HANG_UP, FakeDaemon, Reply, closed, refusal, segment, welcome
 
 
 @pytest.fixture
@@ -178,17 +178,30 @@ def test_text_that_was_lost_is_an_error_of_its_file(
 def test_a_daemon_that_ends_the_stream_early(
     asrd: Run, daemon: FakeDaemon, socket: Path, speech: Path
 ) -> None:
-    daemon.rules[Close] = lambda _: [closed(reason="shutdown", offset=16000)]
+    daemon.rules[Close] = lambda _: [closed(reason="idle", offset=16000)]
     outcome = asrd("transcribe", "--socket", socket, speech)
     assert outcome.code == 69
-    assert "ended the stream at 1 s (shutdown)" in outcome.error
+    assert "ended the stream at 1 s (idle)" in outcome.error
 
 
 def test_a_broken_connection(asrd: Run, daemon: FakeDaemon, socket: Path, speech: Path) -> None:
+    daemon.rules[Close] = lambda _: daemon.once("breaks", [HANG_UP], [segment(), closed()])
+    outcome = asrd("transcribe", "--socket", socket, speech)
+    assert (outcome.code, outcome.out) == (0, "hello there\n")
+    broken, back = outcome.err.splitlines()
+    assert broken.startswith("asrd: the connection to the daemon broke: connecting again in ")
+    assert back == "asrd: the connection to the daemon is back"
+
+
+def test_a_connection_that_is_lost_for_good(
+    asrd: Run, daemon: FakeDaemon, socket: Path, speech: Path
+) -> None:
+    refused: Reply = [refusal("unauthorized", "who are you", is_fatal=True), HANG_UP]
+    daemon.rules[Hello] = lambda _: daemon.once("greets", [welcome()], refused)
     daemon.rules[Audio] = lambda _: [HANG_UP]
     outcome = asrd("transcribe", "--socket", socket, speech)
-    assert outcome.code == 69
-    assert outcome.error.startswith("the connection to the daemon broke")
+    assert outcome.code == 77
+    assert outcome.err.splitlines()[1].startswith("asrd: who are you (one attempt to connect")
 
 
 def test_ctrl_c_ends_it_without_a_word(daemon: FakeDaemon, socket: Path, speech: Path) -> None:

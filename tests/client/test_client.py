@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from asrd.client import Client, ConnectionLost, Refused, Unreachable, connect
+from asrd.client import Client, ConnectionLost, Recovery, Refused, Unreachable, connect
 from asrd.errors import ErrorCode
 from asrd.wire.messages import (
     Audio,
@@ -47,7 +47,7 @@ def run(tmp_path: Path, scenario: Scenario, **rules: Rule) -> FakeDaemon:
     daemon = FakeDaemon(rules={kinds[name]: rule for name, rule in rules.items()})
 
     async def whole() -> None:
-        async with connected(daemon, tmp_path / "s") as client:
+        async with connected(daemon, tmp_path / "s", recovery=None) as client:
             await scenario(client, daemon)
 
     asyncio.run(whole())
@@ -55,8 +55,10 @@ def run(tmp_path: Path, scenario: Scenario, **rules: Rule) -> FakeDaemon:
 
 
 @asynccontextmanager
-async def connected(daemon: FakeDaemon, path: Path) -> AsyncIterator[Client]:
-    async with listening(daemon, path), connect(path, name="test") as client:
+async def connected(
+    daemon: FakeDaemon, path: Path, recovery: Recovery | None
+) -> AsyncIterator[Client]:
+    async with listening(daemon, path), connect(path, name="test", recovery=recovery) as client:
         yield client
 
 

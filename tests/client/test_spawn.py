@@ -74,7 +74,7 @@ def test_a_program_that_is_not_there_is_told() -> None:
 
 def test_one_that_dies_leaves_its_last_words(daemon_pids: list[int]) -> None:
     async def scenario() -> None:
-        async with spawn(command=fake("dies at audio")) as client:
+        async with spawn(command=fake("dies at audio"), recovery=None) as client:
             stream = await client.open_stream(delivery="lossless")
             await stream.send(bytes(2))
             async for _ in stream:
@@ -89,7 +89,7 @@ def test_one_that_does_not_end_is_killed(
     daemon_pids: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("asrd.client.client.END_TIMEOUT_S", 0.01)
-    monkeypatch.setattr("asrd.client.daemons.END_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("asrd.client.dialler.END_TIMEOUT_S", 0.01)
 
     async def scenario() -> None:
         async with spawn(command=fake("never ends")) as client:
@@ -132,6 +132,6 @@ def test_cancellation_while_it_starts_ends_it(daemon_pids: list[int]) -> None:
             await task
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("asrd.client.daemons.END_TIMEOUT_S", 0.01)
+        patch.setattr("asrd.client.dialler.END_TIMEOUT_S", 0.01)
         asyncio.run(scenario())
     assert not is_running(daemon_pids[0])

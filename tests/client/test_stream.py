@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asrd.client.course import Course
 from asrd.client.errors import ConnectionLost, StreamEnded
+from asrd.client.recovery import Recovery
 from asrd.client.stream import Stream
 from asrd.wire.messages import (
     Ack,
@@ -52,7 +54,11 @@ def make(
         delivery="live" if credit is None else "lossless",
         credit=credit,
     )
-    return Stream(Open(stream=1, **asked), opened, wire, chunk_bytes)
+    course = Course(Open(stream=1, **asked), wire, Recovery.none())
+    course.connected({}, chunk_bytes)
+    course._open(opened)
+    wire.sent.clear()
+    return Stream(course)
 
 
 async def settle(turns: int = 20) -> None:
@@ -87,7 +93,7 @@ def test_lossless_audio_arrives_whole_in_order_and_never_beyond_the_credit(
         allowed = 0
         for more in [*raises, total]:
             allowed += more
-            await stream.deliver(Credit(stream=1, offset=allowed))
+            await stream._course.deliver(Credit(stream=1, offset=allowed))
             await settle(200)
             assert stream.sent == min(allowed, total)
         await sender
@@ -118,7 +124,7 @@ def test_a_cancelled_send_is_not_repeated_by_the_next() -> None:
         await settle()
         sender.cancel()
         await asyncio.wait([sender])
-        await stream.deliver(Credit(stream=1, offset=15))
+        await stream._course.deliver(Credit(stream=1, offset=15))
         await stream.send(bytes(10))
         assert [(chunk.offset, len(chunk.data)) for chunk in wire.audio] == [(0, 20), (10, 10)]
 
@@ -130,7 +136,7 @@ def test_a_lossless_sender_waits_for_a_reader_that_stands_still() -> None:
         wire = Wire()
         stream = make(wire, credit=10**6)
         for number in range(512):
-            await stream.deliver(segment(number=number))
+            await stream._course.deliver(segment(number=number))
         sender = asyncio.create_task(stream.send(bytes(2)))
         await settle()
         assert not wire.audio
@@ -159,7 +165,7 @@ def test_the_commit_follows_segments_acks_and_flushes_and_never_goes_back() -> N
             Ack(stream=1, offset=150),
             Flushed(stream=1, offset=200),
         ):
-            await stream.deliver(message)
+            await stream._course.deliver(message)
             seen.append(stream.committed)
         assert seen == [5, 100, 100, 150, 200]
 
@@ -173,8 +179,8 @@ def test_flush_returns_with_its_own_answer() -> None:
         first, second = (asyncio.create_task(stream.flush()) for _ in range(2))
         await settle()
         assert wire.sent == [Flush(stream=1), Flush(stream=1)]
-        await stream.deliver(Flushed(stream=1, offset=1))
-        await stream.deliver(Flushed(stream=1, offset=2))
+        await stream._course.deliver(Flushed(stream=1, offset=1))
+        await stream._course.deliver(Flushed(stream=1, offset=2))
         assert ((await first).offset, (await second).offset) == (1, 2)
 
     asyncio.run(scenario())
@@ -187,8 +193,8 @@ def test_close_returns_with_closed_and_iteration_ends_behind_it() -> None:
         closing = asyncio.create_task(stream.close())
         await settle()
         assert wire.sent == [Close(stream=1)]
-        await stream.deliver(segment())
-        await stream.deliver(closed())
+        await stream._course.deliver(segment())
+        await stream._course.deliver(closed())
         assert await closing == closed()
         assert [event async for event in stream] == [segment(), closed()]
         assert [event async for event in stream] == []
@@ -204,7 +210,7 @@ def test_a_stream_that_the_daemon_ends_takes_no_more() -> None:
         sender = asyncio.create_task(stream.send(bytes(2)))
         flush = asyncio.create_task(stream.flush())
         await settle()
-        await stream.deliver(closed(reason="idle"))
+        await stream._course.deliver(closed(reason="idle"))
         for waiting in (sender, flush, asyncio.create_task(stream.send(bytes(2)))):
             with pytest.raises(StreamEnded, match="idle") as caught:
                 await waiting
@@ -223,7 +229,7 @@ def test_a_broken_connection_is_told_to_everyone_who_waits() -> None:
             asyncio.ensure_future(anext(stream)),
         ]
         await settle()
-        stream.fail(ConnectionLost("gone"))
+        stream._course.fail(ConnectionLost("gone"))
         for task in waiting:
             with pytest.raises(ConnectionLost, match="gone"):
                 await task

@@ -12,6 +12,7 @@ from asrd.server.served import ServedStream, rule_of
 from asrd.server.translate import error_message, ladder_message, message_of, seconds
 from asrd.session import effects
 from asrd.session.effects import Effect
+from asrd.session.keeping import Keeping
 from asrd.session.session import Session
 from asrd.transcript import Hypothesis, Word
 from asrd.wire import messages as wire
@@ -24,6 +25,7 @@ def served(**fields: Any) -> ServedStream:
         token="t",
         max_streams=1,
         kept_segments=1,
+        keeping=Keeping(1000),
         delivered_after_s=1,
         now_s=lambda: 0.0,
     )

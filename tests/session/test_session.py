@@ -10,6 +10,7 @@ from asrd.audio import PcmFormat
 from asrd.errors import ErrorCode, ProtocolError
 from asrd.session import effects
 from asrd.session.effects import Effect
+from asrd.session.keeping import Keeping
 from asrd.session.session import MAX_ENDED_STREAMS, Session
 from asrd.session.stream import Stream, StreamRule
 from asrd.transcript import Hypothesis
@@ -23,13 +24,16 @@ DELIVERED_AFTER_S = 5.0
 class Client:
     """A session seen from its client, which notes what reaches it."""
 
-    def __init__(self, *, max_streams: int = 4, kept_segments: int = 100) -> None:
+    def __init__(
+        self, *, max_streams: int = 4, kept_segments: int = 100, kept_bytes: int = 10**6
+    ) -> None:
         self.clock = VirtualClock()
         self.session = Session(
             session_id="s1",
             token="secret",
             max_streams=max_streams,
             kept_segments=kept_segments,
+            keeping=Keeping(kept_bytes),
             delivered_after_s=DELIVERED_AFTER_S,
             now_s=self.clock.now_s,
         )
@@ -222,8 +226,24 @@ def test_answers_that_were_heard_are_not_told_again() -> None:
     stream.receive(silence(100).tobytes(), 50)
     stream.flush()
     client.run(stream)
+    client.clock.advance(DELIVERED_AFTER_S + 1)
     client.lose()
     assert kinds(client.resume()) == ["CreditRaised"]
+
+
+def test_a_gap_told_just_before_the_break_is_told_again_and_an_answer_is_not() -> None:
+    """Audio that is lost must be known of; its span shows that it is the same. A flush is asked
+    for again by who lacks its answer."""
+    client = Client()
+    stream = client.open()
+    stream.receive(silence(100).tobytes(), 50)
+    stream.flush()
+    client.run(stream)
+    for _ in range(3):  # it may be lost each time
+        client.clock.advance(DELIVERED_AFTER_S - 1)
+        client.lose()
+        client.clock.advance(60)
+        assert kinds(client.resume()) == ["Gap", "CreditRaised"]
 
 
 def test_gaps_drops_and_failures_that_nobody_heard_are_told() -> None:
@@ -238,6 +258,9 @@ def test_gaps_drops_and_failures_that_nobody_heard_are_told() -> None:
     stream.fail_decode("no")
     client.collect(stream)
     assert kinds(client.resume()) == ["Gap", "DecodeFailed", "Dropped", "Flushed"]
+    client.lose()
+    assert kinds(client.resume()) == ["Gap", "Dropped"]  # they may have been lost again
+    client.clock.advance(DELIVERED_AFTER_S + 1)
     client.lose()
     assert client.resume() == []
 
@@ -343,7 +366,38 @@ def test_no_more_segments_are_kept_than_agreed() -> None:
     for _ in range(5):
         client.speak(stream)
     client.lose()
-    assert ids(client.resume({})) == [2, 3, 4]
+    assert ids(client.resume({1: 1})) == [2, 3, 4]
+
+
+def test_a_client_that_lacks_what_is_not_kept_cannot_resume() -> None:
+    """It opens its streams again from its last commit, and loses nothing."""
+    client = Client(kept_segments=3)
+    stream = client.open(1)
+    for _ in range(5):
+        client.speak(stream)
+    assert client.session.can_resume({1: 1})
+    assert client.session.can_resume({1: 4})
+    assert not client.session.can_resume({1: 0})
+    assert not client.session.can_resume({})
+    client.open(2, start_id=7)  # of which the client cannot have any yet
+    assert client.session.can_resume({1: 1})
+
+
+def test_segments_of_all_streams_are_kept_by_what_they_take_together() -> None:
+    client = Client(kept_bytes=6 * 600)
+    streams = [client.open(number) for number in (1, 2)]
+    for _ in range(4):
+        for stream in streams:
+            client.speak(stream)
+    client.lose()
+    assert not client.session.can_resume({1: -1, 2: 3})
+    assert ids(client.session.resume({1: 0, 2: 0})) == [1, 2, 3, 1, 2, 3]
+    streams[0].cancel()
+    client.collect(streams[0])
+    client.session.forget(1)
+    for _ in range(3):
+        client.speak(streams[1])
+    assert ids(client.session.resume({2: 0})) == [1, 2, 3, 4, 5, 6]
 
 
 def test_streams_that_end_are_forgotten_with_time() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asrd.client.outgoing import SAMPLE_BYTES
 from asrd.errors import ProtocolError
 from asrd.wire.codec import encode
 from asrd.wire.connection import ServerConnection
@@ -108,7 +109,8 @@ def refusal(code: str, text: str = "no", *, is_fatal: bool = False, **changes: A
 class FakeDaemon:
     """What it says to what. `rules` replace its answers to a kind of message.
 
-    `heard` is all that was said to it, `audio` the PCM of each stream.
+    `heard` is all that was said to it, over all connections, `audio` the PCM of each stream, each
+    sample where its offset says.
     """
 
     rules: dict[type, Rule] = field(default_factory=dict)
@@ -116,15 +118,36 @@ class FakeDaemon:
     heard: list[ClientMessage] = field(default_factory=list)
     audio: dict[int, bytearray] = field(default_factory=dict)
     connection: "Connection | None" = None
+    _frame_bytes: dict[int, int] = field(default_factory=dict)
+    _done: set[str] = field(default_factory=set)
+
+    def once(self, what: str, first: Reply, later: Reply) -> Reply:
+        """`first` when it is asked for `what` the first time, and `later` from then on."""
+        if what in self._done:
+            return later
+        self._done.add(what)
+        return first
 
     def answer(self, message: ClientMessage) -> Reply:
         self.heard.append(message)
         if isinstance(message, Audio):
-            self.audio[message.stream] += message.data
+            self._take(message)
         if isinstance(message, Open):
-            self.audio[message.stream] = bytearray()
+            self._frame_bytes[message.stream] = SAMPLE_BYTES[message.encoding] * message.channels
+            if not message.start_offset:
+                self.audio[message.stream] = bytearray()
+            elif message.stream not in self.audio:  # another daemon had it
+                size = message.start_offset * self._frame_bytes[message.stream]
+                self.audio[message.stream] = bytearray(size)
         rule = self.rules.get(type(message))
         return self.usual(message) if rule is None else rule(message)
+
+    def _take(self, message: Audio) -> None:
+        audio = self.audio[message.stream]
+        assert message.offset is not None
+        begin = message.offset * self._frame_bytes[message.stream]
+        assert begin <= len(audio), f"{message.offset} leaves a hole"
+        audio[begin : begin + len(message.data)] = message.data
 
     def usual(self, message: ClientMessage) -> Reply:
         match message:
@@ -242,14 +265,18 @@ def listening_in_thread(daemon: FakeDaemon, path: Path) -> Iterator[FakeDaemon]:
 
 def main(behaviour: str) -> int:
     """The daemon over stdin and stdout; `behaviour` is one of those below."""
-    if behaviour == "refuses to start":
+    died_before = behaviour.endswith("then refuses to start") and Path(sys.argv[2]).exists()
+    if behaviour == "refuses to start" or died_before:
         sys.stderr.write("asrd: the moon is full: wait a night\n")
         return 78
     daemon = FakeDaemon()
     wire = ServerConnection()
     while data := os.read(0, 65536):
         for message in wire.receive(memoryview(data)):
-            if behaviour == "dies at audio" and isinstance(message, Audio):
+            deadly = {"dies at audio": Audio, "dies at a flush": Flush}
+            if isinstance(message, deadly.get(behaviour.partition(",")[0], ())):
+                if len(sys.argv) > 2:
+                    Path(sys.argv[2]).touch()
                 sys.stderr.write("something broke inside\n")
                 return 3
             assert not isinstance(message, ProtocolError), message

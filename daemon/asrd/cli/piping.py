@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from asrd.cli.exits import CommandError, Exit, judge, tell
 from asrd.cli.feeder import Feeder, feeding
+from asrd.cli.notices import tell_breaks
 from asrd.cli.output import Output
 from asrd.cli.reach import Wanted, reach
 from asrd.cli.transcripts import as_dict, one_line, to_json
@@ -19,6 +20,8 @@ from asrd.wire.messages import Ack, Closed, Error, Event, Flushed, Partial, Segm
 READ_BYTES = 8192
 READ_AHEAD_BLOCKS = 128
 """With the above 1 MiB, half a minute at 16 kHz: a capture loses nothing while a model loads."""
+
+ERASE_LINE = b"\r\x1b[K"
 
 
 async def pipe_stdin(options: StreamOptions, wanted: Wanted, *, is_json: bool) -> int:
@@ -32,6 +35,7 @@ async def pipe_stdin(options: StreamOptions, wanted: Wanted, *, is_json: bool) -
     code = int(Exit.OK)
     try:
         async with reach(wanted) as client:
+            tell_breaks(client, printer.notice)
             stream = await client.open_stream(**options)
             with _first_interrupt_stops(feeder, interrupts):
                 async with feeding(stream, feeder):
@@ -83,6 +87,13 @@ class TextPrinter:
         self._is_live = True
         await self._output.write(erased + text)
 
+    def notice(self, text: str) -> None:
+        """Say something on stderr, which is the same terminal as a rule."""
+        if self._is_live and os.isatty(2):
+            with contextlib.suppress(OSError):  # there is nobody left to tell
+                os.write(2, ERASE_LINE)  # the live line is drawn anew below, with its next text
+        tell(text)
+
     async def end(self) -> None:
         """Leave the terminal at the start of a clean line."""
         if self._is_live:
@@ -90,7 +101,7 @@ class TextPrinter:
 
     def _erased(self) -> str:
         was_live, self._is_live = self._is_live, False
-        return "\r\x1b[K" if was_live else ""
+        return ERASE_LINE.decode() if was_live else ""
 
 
 class JsonPrinter:
@@ -107,6 +118,10 @@ class JsonPrinter:
         """Write what may still change."""
         await self._output.write(to_json(as_dict(partial)) + "\n")
 
+    def notice(self, text: str) -> None:
+        """Say something on stderr."""
+        tell(text)
+
     async def end(self) -> None:
         """Nothing is left over."""
 
@@ -120,10 +135,10 @@ async def _read(stream: Stream, printer: TextPrinter | JsonPrinter) -> int:
             case Partial():
                 await printer.partial(event)
             case Event():
-                _warn(event)
+                _warn(event, printer)
             case Error():
                 problem_code, line = judge(Refused.of(event))
-                tell(line)
+                printer.notice(line)
                 code = code or int(problem_code)
             case Closed(reason="client" | "cancelled"):
                 pass
@@ -139,11 +154,11 @@ async def _read(stream: Stream, printer: TextPrinter | JsonPrinter) -> int:
     return code
 
 
-def _warn(event: Event) -> None:
+def _warn(event: Event, printer: TextPrinter | JsonPrinter) -> None:
     if event.event in ("dropped", "gap") and isinstance(event.start, float):
         end = event.end if isinstance(event.end, float) else event.start
         lost_s = end - event.start
-        tell(f"{lost_s:.1f} s of audio at {event.start:.1f} s were lost: {_why(event)}")
+        printer.notice(f"{lost_s:.1f} s of audio at {event.start:.1f} s were lost: {_why(event)}")
 
 
 def _why(event: Event) -> str:

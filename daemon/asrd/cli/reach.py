@@ -10,7 +10,8 @@ import typer
 from asrd.choices import Setting
 from asrd.cli.exits import CommandError, Exit, is_debugging
 from asrd.cli.options import read_settings, write_settings
-from asrd.client import Client, Unreachable, connect, spawn
+from asrd.client import Client, Recovery, Unreachable, connect, spawn
+from asrd.client.daemons import DEFAULT_RECOVERY
 from asrd.config import Config
 from asrd.paths import default_socket_path
 from asrd.version import __version__
@@ -48,6 +49,7 @@ def wanted_daemon(
 async def reach(wanted: Wanted) -> AsyncIterator[Client]:
     """A client of the running daemon or, where none answers, of one started for this command.
 
+    It recovers from broken connections by itself: audio takes its time, and must not be lost.
     A socket that was named must answer: silence there is an error. Providers' own settings belong
     to the daemon, so a command with such settings always starts its own.
 
@@ -60,26 +62,31 @@ async def reach(wanted: Wanted) -> AsyncIterator[Client]:
 
 @contextlib.asynccontextmanager
 async def running(socket: Path | None) -> AsyncIterator[Client]:
-    """A client of the daemon that runs. Raises ClientError; nothing is started."""
+    """A client of the daemon that runs. Raises ClientError; nothing is started.
+
+    A connection that breaks is an error: whoever asks a question wants its answer now.
+    """
     path = socket or default_socket_path()
     async with contextlib.AsyncExitStack() as stack:
-        yield await _running(path, stack)
+        yield await _running(path, stack, None)
 
 
 async def _reached(wanted: Wanted, stack: contextlib.AsyncExitStack) -> Client:
     if wanted.socket is not None:
-        return await _running(wanted.socket, stack)
+        return await _running(wanted.socket, stack, DEFAULT_RECOVERY)
     if not wanted.settings:
         with contextlib.suppress(Unreachable):
             connection = connect(default_socket_path(), name=CLIENT_NAME, timeout_s=QUICKLY_S)
             return await stack.enter_async_context(connection)
-    own = spawn(_arguments(wanted), name=CLIENT_NAME, is_stderr_shown=is_debugging())
+    own = spawn(arguments_of(wanted), name=CLIENT_NAME, is_stderr_shown=is_debugging())
     return await stack.enter_async_context(own)
 
 
-async def _running(path: Path, stack: contextlib.AsyncExitStack) -> Client:
+async def _running(
+    path: Path, stack: contextlib.AsyncExitStack, recovery: Recovery | None
+) -> Client:
     try:
-        connection = connect(path, name=CLIENT_NAME, timeout_s=QUICKLY_S)
+        connection = connect(path, name=CLIENT_NAME, timeout_s=QUICKLY_S, recovery=recovery)
         return await stack.enter_async_context(connection)
     except Unreachable as error:
         raise CommandError(
@@ -87,7 +94,8 @@ async def _running(path: Path, stack: contextlib.AsyncExitStack) -> Client:
         ) from error
 
 
-def _arguments(wanted: Wanted) -> list[str]:
+def arguments_of(wanted: Wanted) -> list[str]:
+    """What a daemon of one's own is started with."""
     arguments = [f"--log-level={'debug' if is_debugging() else 'error'}"]
     if wanted.provider is not None:
         arguments.append(f"--provider={wanted.provider}")

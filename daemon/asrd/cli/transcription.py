@@ -8,6 +8,7 @@ from asrd.cli import progress
 from asrd.cli.exits import CommandError, Exit, judge, tell
 from asrd.cli.feeder import Feeder, feeding
 from asrd.cli.media import SAMPLE_RATE, Media
+from asrd.cli.notices import tell_breaks
 from asrd.cli.options import Format
 from asrd.cli.reach import Wanted, reach
 from asrd.cli.results import Results
@@ -84,6 +85,7 @@ class _Run:
             first = await anext(blocks)  # a file without audio fails here, before any daemon
             if self._client is None:
                 self._client = await self._stack.enter_async_context(reach(self._wanted))
+                tell_breaks(self._client, tell)  # above the bar, which watches over stderr
             stream = await self._client.open_stream(**self._options)
             await self._results.begin(file)
             async with feeding(stream, _chain(first, blocks)):

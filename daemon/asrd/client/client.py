@@ -1,142 +1,182 @@
-"""A conversation with one daemon: streams, questions, and the end of both.
+"""A conversation with a daemon: streams, questions, and the end of both.
 
     async with connect(path) as client:
         stream = await client.open_stream(source="file")
         ...
 
-Everything that would have to survive a broken connection (the streams with their offsets, the
-questions not answered yet) is kept here and not in the `Link`, whose loss is told to them in one
-place, `_lose`.
+A connection is a `Link`, and lasts as long as its bytes flow. Everything that outlives it is here:
+the streams with the audio that they hold, and the questions not answered yet. One task reads the
+link; when it ends, the same task gets the next one, and all goes on there.
 """
 
 import asyncio
 import contextlib
 import itertools
-from typing import Any, TypeVar, Unpack
+from collections.abc import Callable
+from typing import Unpack
 
-from asrd.client.errors import ConnectionLost, Refused
-from asrd.client.inbox import StreamEvent
+from asrd.client.connecting import Reconnector, Timing
+from asrd.client.course import Course, StreamMessage
+from asrd.client.dialler import Dialler
+from asrd.client.errors import ClientError, ConnectionLost
 from asrd.client.link import Link
+from asrd.client.questions import Questions
+from asrd.client.recovery import Recovery
+from asrd.client.states import ClientInput, ClientState, StateChange, next_state
 from asrd.client.stream import Stream, StreamOptions
 from asrd.wire.messages import (
-    Cancel,
+    Ack,
     ClientMessage,
-    Credit,
     Error,
+    Flushed,
     GetHealth,
     GetStats,
     Health,
+    Hello,
     Load,
     Open,
-    Opened,
     Ping,
     Pong,
+    Segment,
     ServerMessage,
     Stats,
     Unload,
     Welcome,
 )
 
-Answer = TypeVar("Answer", Health, Stats)
-
 END_TIMEOUT_S = 2.0
 """How long the daemon may take to finish its side after we ended ours."""
+
+MAX_CHUNK_BYTES = 2**16
+IDLE_TIMEOUT_S = 300.0
+
+DEFAULT_TIMING = Timing()
 
 
 class Client:
     """One session with a daemon. Made by `connect` and `spawn`; all methods are for one loop."""
 
-    def __init__(self, link: Link, welcome: Welcome) -> None:
+    def __init__(
+        self,
+        dialler: Dialler,
+        link: Link,
+        welcome: Welcome,
+        *,
+        name: str,
+        recovery: Recovery,
+        timing: Timing = DEFAULT_TIMING,
+    ) -> None:
         self.welcome = welcome
-        self._link = link
-        self._streams: dict[int, Stream] = {}
-        self._opening: dict[int, tuple[Open, asyncio.Future[Stream]]] = {}
+        self.state = ClientState.CONNECTED
+        self._dialler = dialler
+        self._name = name
+        self._recovery = recovery
+        self._chance = timing.chance
+        self._reconnector = Reconnector(recovery, timing, self._waits)
+        self._link: Link | None = link
+        self._courses: dict[int, Course] = {}
         self._numbers = itertools.count(1)
-        self._pings: dict[int, asyncio.Future[None]] = {}
-        self._ping_ids = itertools.count(1)
-        self._asking = asyncio.Lock()
-        self._answer: asyncio.Future[Health | Stats] | None = None
+        self._questions = Questions(self._say_sometime)
+        self._callbacks: list[Callable[[StateChange], None]] = []
         self._failure: ConnectionLost | None = None
-        self._reader = asyncio.create_task(self._read(), name="asrd-client-reader")
+        self._retried = asyncio.Event()
+        self._is_closed = False
+        self._life = asyncio.create_task(self._live(link), name="asrd-client")
         self._keeper = asyncio.create_task(self._keep_alive(), name="asrd-client-keeper")
+
+    # ── the connection ────────────────────────────────────────────────────────────────────────
+
+    def on_state(self, callback: Callable[[StateChange], None]) -> None:
+        """Have `callback` called, on the loop, for each change of `state` and before each attempt.
+
+        Closing the client is no such change.
+        """
+        self._callbacks.append(callback)
+
+    def retry(self) -> None:
+        """Try to connect now: at once while reconnecting, and once more after a failure.
+
+        The streams of a client that has failed go on where they were once there is a connection.
+
+        Raises:
+            ConnectionLost: the client was closed.
+        """
+        if self._is_closed and self._failure is not None:
+            raise self._failure
+        if self.state is ClientState.RECONNECTING:
+            self._reconnector.hurry()
+        elif self.state is ClientState.FAILED:
+            self._failure = None
+            self._reconnector.start_anew()
+            for course in self._courses.values():
+                course.revive()
+            self._enter(ClientInput.RETRIED, StateChange(state=ClientState.RECONNECTING, attempt=1))
+            self._retried.set()
 
     # ── streams ───────────────────────────────────────────────────────────────────────────────
 
     async def open_stream(self, **options: Unpack[StreamOptions]) -> Stream:
         """Open a stream and wait until the daemon is ready for its audio.
 
-        That takes as long as its model takes to load.
+        That takes as long as its model takes to load, and as long as there is no connection.
 
         Raises:
             Refused: the daemon will not have it, and says why.
-            ConnectionLost: the connection broke.
+            ConnectionLost: the connection is lost for good.
         """
+        if self._failure is not None:
+            raise self._failure
         request = Open(stream=next(self._numbers), **options)
-        opened: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
-        self._opening[request.stream] = (request, opened)
+        course = Course(request, self, self._recovery, self._chance)
+        self._courses[request.stream] = course
         try:
-            self.send_nowait(request)
-            return await opened
-        except asyncio.CancelledError:
-            with contextlib.suppress(ConnectionLost):
-                self.send_nowait(Cancel(stream=request.stream))
+            if self._link is not None:
+                course.connected({}, self._max_chunk_bytes)
+            await course.until_opened()
+        except BaseException:
+            course.give_up()
+            course.abandon()
+            if course.is_ended or not course.was_asked_for:
+                self._courses.pop(request.stream, None)
             raise
-        finally:
-            self._opening.pop(request.stream, None)
+        return Stream(course)
 
     # ── questions ─────────────────────────────────────────────────────────────────────────────
 
     async def ping(self) -> None:
         """Return when the daemon has answered. Raises ConnectionLost."""
-        number = next(self._ping_ids)
-        pong: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pings[number] = pong
-        try:
-            self.send_nowait(Ping(id=number))
-            await pong
-        finally:
-            del self._pings[number]
+        await self._questions.ping()
 
     async def health(self, *, deep: bool = False) -> Health:
         """How the daemon is; `deep` has it run a real inference. Raises Refused, ConnectionLost."""
-        return await self._ask(GetHealth(deep=deep), Health)
+        return await self._questions.ask(GetHealth(deep=deep), Health)
 
     async def stats(self) -> Stats:
         """What the daemon counts. Raises Refused, ConnectionLost."""
-        return await self._ask(GetStats(), Stats)
+        return await self._questions.ask(GetStats(), Stats)
 
     async def load(self, provider: str | None = None, model: str | None = None) -> Health:
         """Have a model loaded and warmed; returns when it is. Raises Refused, ConnectionLost."""
-        return await self._ask(Load(provider=provider, model=model), Health)
+        return await self._questions.ask(Load(provider=provider, model=model), Health)
 
     async def unload(self, provider: str | None = None, model: str | None = None) -> Health:
         """Have a model's worker ended; returns when it is. Raises Refused, ConnectionLost."""
-        return await self._ask(Unload(provider=provider, model=model), Health)
-
-    async def _ask(self, question: ClientMessage, kind: type[Answer]) -> Answer:
-        # Answers bear no id, and `load` is answered by the same message as `health`: so one
-        # question at a time, and the answer to one whose asker has gone is waited for first.
-        async with self._asking:
-            if self._answer is not None and not self._answer.done():
-                await asyncio.wait([self._answer])
-            self.send_nowait(question)
-            self._answer = asyncio.get_running_loop().create_future()
-            answer = await asyncio.shield(self._answer)
-        if not isinstance(answer, kind):
-            raise ConnectionLost(f"the daemon answered {type(answer).__name__.lower()} instead")
-        return answer
+        return await self._questions.ask(Unload(provider=provider, model=model), Health)
 
     # ── the link ──────────────────────────────────────────────────────────────────────────────
 
     def send_nowait(self, message: ClientMessage) -> None:
-        """Send a message as it is. Raises ConnectionLost."""
+        """Send a message as it is. Raises ConnectionLost where there is no connection now."""
         if self._failure is not None:
             raise self._failure
+        if self._link is None:
+            raise ConnectionLost("there is no connection just now")
         self._link.send_nowait(message)
 
     async def drain(self) -> None:
         """Wait until the connection has room again. Raises ConnectionLost."""
-        await self._link.drain()
+        if self._link is not None:
+            await self._link.drain()
         if self._failure is not None:
             raise self._failure
 
@@ -145,107 +185,156 @@ class Client:
 
         Safe under cancellation, and when the connection is long broken.
         """
+        self._is_closed = True
         self._keeper.cancel()
         try:
-            for stream in self._streams.values():
-                stream.abandon()
-                if not stream.is_ended:
-                    with contextlib.suppress(ConnectionLost):
-                        self.send_nowait(Cancel(stream=stream.number))
-            self._link.end_input()
-            await asyncio.wait([self._reader], timeout=END_TIMEOUT_S)
+            for course in self._courses.values():
+                course.abandon()
+                course.give_up()
+            if self._link is not None:
+                self._link.end_input()
+                await asyncio.wait([self._life], timeout=END_TIMEOUT_S)
         finally:
-            self._reader.cancel()
-            self._lose(ConnectionLost("the client was closed"))
-            await asyncio.wait([self._reader, self._keeper])
-            await self._link.close()
+            self._life.cancel()
+            self._fail(ConnectionLost("the client was closed"), ClientInput.CLOSED)
+            await asyncio.wait([self._life, self._keeper])
+            for course in self._courses.values():
+                await course.stop()
+            if self._link is not None:
+                await self._link.close()
 
-    async def _read(self) -> None:
+    def _say_sometime(self, message: ClientMessage) -> None:
+        """Say it now if there is a connection; else it is said once there is."""
         try:
-            async for message in self._link.messages():
+            self.send_nowait(message)
+        except ConnectionLost:
+            if self._failure is not None or not self._recovery.is_on:
+                raise
+
+    # ── its life ──────────────────────────────────────────────────────────────────────────────
+
+    async def _live(self, link: Link) -> None:
+        try:
+            while True:
+                lost = await self._read(link)
+                lost = await self._dialler.explain(lost)
+                await link.close()
+                if self._is_closed:
+                    return
+                link = await self._next_link(lost)
+        except Exception as error:
+            self._fail(ConnectionLost(f"the client itself failed: {error!r}"))
+            raise  # a mistake of ours: nobody may wait for ever on it, and it must be seen
+
+    async def _read(self, link: Link) -> ConnectionLost:
+        """Take what the daemon says to its end; returns why it ended."""
+        try:
+            async for message in link.messages():
                 await self._dispatch(message)
         except ConnectionLost as error:
-            self._lose(error)
-        except Exception as error:
-            self._lose(ConnectionLost(f"the client itself failed: {error!r}"))
-            raise  # a mistake of ours: nobody may wait for ever on it, and it must be seen
-        else:
-            self._lose(self._link.lost())
+            return error
+        return link.lost()
+
+    async def _next_link(self, lost: ClientError) -> Link:
+        self._link = None
+        for course in self._courses.values():
+            course.disconnected()
+        while True:
+            try:
+                link, self.welcome = await self._reconnector.reconnect(lost, self._dial)
+            except ClientError as error:
+                lost = self._given_up(error)
+                self._fail(lost)
+                self._retried.clear()
+                await self._retried.wait()
+            else:
+                self._connected(link)
+                return link
+
+    async def _dial(self) -> tuple[Link, Welcome]:
+        ids = {number: course.last_id for number, course in self._courses.items()}
+        have = {number: last for number, last in ids.items() if last is not None}
+        hello = Hello(client=self._name, resume=self.welcome.resume, have=have)
+        return await self._dialler.dial(hello)
+
+    def _connected(self, link: Link) -> None:
+        self._link = link
+        known = self.welcome.streams if self.welcome.resumed else {}
+        self._enter(ClientInput.REACHED, StateChange(state=ClientState.CONNECTED))
+        for course in list(self._courses.values()):
+            course.connected(known, self._max_chunk_bytes)
+            self._forget_if_ended(course)
+        self._questions.ask_again()
+
+    def _waits(self, error: ClientError, attempt: int, wait_s: float) -> None:
+        is_first = self.state is ClientState.CONNECTED
+        change = StateChange(
+            state=ClientState.RECONNECTING, reason=str(error), attempt=attempt, wait_s=wait_s
+        )
+        self._enter(ClientInput.BROKE if is_first else ClientInput.MISSED, change)
+
+    def _given_up(self, error: ClientError) -> ConnectionLost:
+        attempts = self._reconnector.attempts
+        code = getattr(error, "code", None)
+        if not attempts:
+            return ConnectionLost(str(error), code)
+        tries = "one attempt" if attempts == 1 else f"{attempts} attempts"
+        was = "was" if attempts == 1 else "were"
+        return ConnectionLost(f"{error} ({tries} to connect again {was} in vain)", code)
+
+    def _fail(self, error: ConnectionLost, how: ClientInput = ClientInput.GAVE_UP) -> None:
+        if self._failure is not None:
+            return
+        self._failure = error
+        attempts = self._reconnector.attempts
+        change = StateChange(state=ClientState.FAILED, reason=str(error), attempt=attempts)
+        self._enter(how, change)
+        self._questions.fail(error)
+        for course in self._courses.values():
+            course.fail(error)
+
+    def _enter(self, happened: ClientInput, change: StateChange) -> None:
+        self.state = next_state(self.state, happened)
+        if happened is ClientInput.CLOSED:
+            return  # whoever closes it knows
+        loop = asyncio.get_running_loop()
+        for callback in self._callbacks:
+            loop.call_soon(callback, change)  # an error of its own is no business of ours
 
     async def _dispatch(self, message: ServerMessage) -> None:
         match message:
-            case Pong(id=number):
-                if isinstance(number, int) and number in self._pings:
-                    _settle(self._pings[number], None)
-            case Health() | Stats():
-                if self._answer is not None:
-                    _settle(self._answer, message)
+            case Pong() | Health() | Stats():
+                self._questions.answered(message)
+            case Error(stream=int(number)):
+                await self._deliver(number, message)
             case Error():
-                await self._complain(message)
-            case Opened():
-                self._welcome_stream(message)
+                if not message.fatal:  # else it is the reason why the link ends now
+                    self._questions.refused(message)
             case Welcome():
                 pass  # only the first one counts
             case _:
                 await self._deliver(message.stream, message)
 
-    async def _complain(self, error: Error) -> None:
-        number = error.stream
-        if isinstance(number, int) and number in self._opening:
-            opened = self._opening[number][1]
-            _reject(opened, Refused.of(error))
-        elif isinstance(number, int) and number in self._streams:
-            await self._streams[number].deliver(error)
-        elif self._answer is not None and not error.fatal:
-            _reject(self._answer, Refused.of(error))
+    async def _deliver(self, number: int, message: StreamMessage) -> None:
+        if isinstance(message, Segment | Ack | Flushed):
+            self._reconnector.worked()
+        course = self._courses.get(number)
+        if course is not None:
+            await course.deliver(message)
+            self._forget_if_ended(course)
 
-    def _welcome_stream(self, opened: Opened) -> None:
-        if opened.stream not in self._opening:
-            return  # its opener was cancelled and has sent `cancel` behind it
-        request, waiting = self._opening[opened.stream]
-        chunk_bytes = int(self.welcome.limits.get("max_chunk_bytes", 2**16))
-        stream = Stream(request, opened, self, chunk_bytes)
-        self._streams[stream.number] = stream
-        _settle(waiting, stream)
+    def _forget_if_ended(self, course: Course) -> None:
+        if course.is_ended:
+            self._courses.pop(course.request.stream, None)
 
-    async def _deliver(self, number: int, message: Credit | StreamEvent) -> None:
-        stream = self._streams.get(number)
-        if stream is None:
-            return
-        await stream.deliver(message)
-        if stream.is_ended:
-            del self._streams[number]
+    @property
+    def _max_chunk_bytes(self) -> int:
+        return int(self.welcome.limits.get("max_chunk_bytes", MAX_CHUNK_BYTES))
 
     async def _keep_alive(self) -> None:
         """Say something now and then, since the daemon closes connections that are silent."""
-        interval_s = float(self.welcome.limits.get("idle_timeout_s", 300)) / 3
-        with contextlib.suppress(ConnectionLost):
-            while interval_s > 0:
-                await asyncio.sleep(interval_s)
+        interval_s = float(self.welcome.limits.get("idle_timeout_s", IDLE_TIMEOUT_S)) / 3
+        while interval_s > 0:
+            await asyncio.sleep(interval_s)
+            with contextlib.suppress(ConnectionLost):
                 self.send_nowait(Ping())
-
-    def _lose(self, error: ConnectionLost) -> None:
-        if self._failure is not None:
-            return
-        self._failure = error
-        self._keeper.cancel()
-        for pong in self._pings.values():
-            _reject(pong, error)
-        for _, opened in self._opening.values():
-            _reject(opened, error)
-        if self._answer is not None:
-            _reject(self._answer, error)
-        for stream in self._streams.values():
-            stream.fail(error)
-        self._streams.clear()
-
-
-def _settle(future: asyncio.Future[Any], value: object) -> None:
-    if not future.done():  # its waiter may have been cancelled
-        future.set_result(value)
-
-
-def _reject(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # its waiter may have gone, which is no mistake

@@ -1,10 +1,11 @@
 """What goes wrong between a client and its daemon.
 
 ClientError
-├── Unreachable     no daemon could be had at all; `exit_code` where one was started and ended
-├── ConnectionLost  it was there and is gone: everything that was open on it has ended
-├── Refused         the daemon answered with an `error`
-└── StreamEnded     the stream takes no more audio; the connection goes on
+├── Unreachable      no daemon could be had at all; `exit_code` where one was started and ended
+├── ConnectionLost   it was there and is gone, and is not being sought any more
+├── Refused          the daemon answered with an `error`
+├── StreamEnded      the stream takes no more audio; the connection goes on
+└── SegmentsMissing  the daemon left out segments of a stream: a bug in it
 """
 
 from typing import Self
@@ -29,11 +30,18 @@ class Unreachable(ClientError):
 
 
 class ConnectionLost(ClientError):
-    """The connection broke. `code` is the daemon's reason where it could still give one."""
+    """The connection broke. `code` is the daemon's reason where it could still give one.
 
-    def __init__(self, message: str, code: str | None = None) -> None:
+    With recovery it is raised only once the client has failed. Its streams are still there, and
+    `Client.retry` brings them back.
+    """
+
+    def __init__(
+        self, message: str, code: str | None = None, retry_after_ms: int | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.retry_after_ms = retry_after_ms
 
 
 class Refused(ClientError):
@@ -57,3 +65,7 @@ class StreamEnded(ClientError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class SegmentsMissing(ClientError):
+    """A segment came whose predecessors never did, which the protocol rules out."""

@@ -34,6 +34,10 @@ class Inbox:
             self._items[-1] = item
             return
         await self._fewer_than(self._limit)
+        self.put_nowait(item)
+
+    def put_nowait(self, item: StreamEvent) -> None:
+        """Add `item` whether or not there is room: a stream's last word."""
         if not self._is_discarding:
             self._items.append(item)
             self._filled.set()
@@ -57,6 +61,10 @@ class Inbox:
         self._end = self._end or error
         self._filled.set()
         self._emptied.set()
+
+    def reopen(self) -> None:
+        """More may come after all."""
+        self._end = None
 
     def discard(self) -> None:
         """Nobody will take anything any more: forget what is here and what comes."""

@@ -94,8 +94,9 @@ class Link:
         """The error of a connection that has ended, with the daemon's own words if it had any."""
         if self._last_error is None:
             return ConnectionLost("the connection to the daemon broke")
+        refusal = Refused.of(self._last_error)
         return ConnectionLost(
-            f"the daemon closed the connection: {self._last_error.message}", self._last_error.code
+            f"the daemon closed the connection: {refusal}", refusal.code, refusal.retry_after_ms
         )
 
     async def _receive(self) -> AsyncGenerator[ServerMessage, None]:

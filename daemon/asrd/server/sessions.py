@@ -1,16 +1,21 @@
 """Sessions by their resume token: made, left, resumed, and in the end forgotten."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+import structlog
 
 from asrd.clock import Clock
 from asrd.config import Limits
 from asrd.server.hub import Hub
 from asrd.server.served import Owner
 from asrd.server.translate import message_of
+from asrd.session.keeping import Keeping
 from asrd.session.session import Session
 from asrd.wire.messages import ServerMessage
+
+log = structlog.get_logger()
 
 TOKEN_BYTES = 16
 """128 random bits: nobody guesses another's session."""
@@ -31,11 +36,17 @@ class SessionStore:
         self._hub = hub
         self._limits = limits
         self._clock = clock
+        self._keeping = Keeping(limits.kept_bytes)
         self._by_token: dict[str, _Entry] = {}
         self._made = 0
 
     def __len__(self) -> int:
         return len(self._by_token)
+
+    def apply(self, limits: Limits) -> None:
+        """Go by other limits; sessions that were made keep what they were promised."""
+        self._limits = limits
+        self._keeping.max_bytes = limits.kept_bytes
 
     @property
     def connected(self) -> int:
@@ -50,6 +61,7 @@ class SessionStore:
             token=secrets.token_hex(TOKEN_BYTES),
             max_streams=self._limits.max_streams,
             kept_segments=self._limits.kept_segments,
+            keeping=self._keeping,
             delivered_after_s=self._limits.send_timeout_s,
             now_s=self._clock.now_s,
         )
@@ -57,17 +69,29 @@ class SessionStore:
         self._hub.attach(session, owner)
         return session
 
-    def find(self, token: str, uid: int) -> Session | None:
-        """The session of that token, if it is this uid's."""
+    def find(self, token: str, uid: int, have: Mapping[int, int]) -> Session | None:
+        """The session of that token, if it is this uid's and can go on.
+
+        One that no longer keeps what its client lacks is ended: the client opens its streams again
+        from its last commit, so what it lacks is recognised once more.
+        """
         entry = self._by_token.get(token)
-        return entry.session if entry is not None and entry.uid == uid else None
+        if entry is None or entry.uid != uid:
+            return None
+        if entry.session.can_resume(have):
+            return entry.session
+        log.warning("session_not_resumable", session=entry.session.session_id)
+        if entry.owner is not None:
+            entry.owner.displaced()
+        self._forget(entry)
+        return None
 
     def resume(
         self, session: Session, have: Mapping[int, int], owner: Owner
-    ) -> list[ServerMessage]:
+    ) -> Iterator[ServerMessage]:
         """Give a session to the connection its client came back on.
 
-        Returns what the client has to hear once more.
+        Returns what the client has to hear once more, made one by one as it is taken.
         """
         entry = self._by_token[session.token]
         if entry.owner is not None:
@@ -75,10 +99,10 @@ class SessionStore:
             self.leave(session)
         entry.owner = owner
         self._hub.attach(session, owner)
-        return [
+        return (
             message_of(served, effect)
             for served, effect in self._hub.again(session, session.resume(have))
-        ]
+        )
 
     def leave(self, session: Session) -> None:
         """The session's connection is gone; it may come back within the resume window."""
@@ -101,3 +125,4 @@ class SessionStore:
     def _forget(self, entry: _Entry) -> None:
         del self._by_token[entry.session.token]
         self._hub.end_session(entry.session)
+        entry.session.clear()

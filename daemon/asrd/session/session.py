@@ -1,16 +1,19 @@
 """A client's set of streams, which outlives its connection.
 
 While nobody is connected the streams go on. Segments are kept so that they can be sent again to a
-client that comes back and says what it has; so are the answers that found nobody.
+client that comes back and says what it has; so are the answers that found nobody, and what was told
+of lost audio so shortly before the break that it may not have arrived.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from sys import getsizeof
 
 from asrd.errors import ErrorCode, ProtocolError
 from asrd.session import effects
 from asrd.session.effects import Effect
+from asrd.session.keeping import Keeping
 from asrd.session.states import StreamState
 from asrd.session.stream import Stream, StreamRule
 
@@ -20,34 +23,57 @@ ANSWERS = (
     effects.Dropped,
     effects.Gap,
     effects.DecodeFailed,
+    effects.StreamClosed,
 )
 """What must reach the client beside segments; credit is told anew, and the rest has lost its
 meaning by then."""
 
+LASTING = (effects.Dropped, effects.Gap, effects.StreamClosed)
+"""What is rather told twice than not at all: the span of audio tells that it is the same."""
+
 MAX_KEPT_ANSWERS = 256
+
+SEGMENT_BYTES = 512
+WORD_BYTES = 256
+"""What a kept segment, and a word of one, take beside their text."""
 
 MAX_ENDED_STREAMS = 256
 """Ended streams of one session kept in case their end has to be told again."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """An effect, its place among all that its stream told, and when it was told.
+
+    `has_found_nobody`: nobody was connected then.
+    """
+
+    place: int
+    effect: Effect
+    at_s: float
+    has_found_nobody: bool
+
+
 @dataclass(slots=True)
 class _Record:
-    """One stream and what may have to be sent again, each with its place among all it told."""
+    """One stream and what may have to be sent again. `dropped_to` is the last segment that no
+    more is."""
 
     stream: Stream
-    segments: deque[tuple[int, effects.Segment]]
-    answers: deque[tuple[int, Effect]] = field(
-        default_factory=lambda: deque(maxlen=MAX_KEPT_ANSWERS)
-    )
+    dropped_to: int = -1
+    segments: deque[_Told] = field(default_factory=deque)
+    answers: deque[_Told] = field(default_factory=lambda: deque(maxlen=MAX_KEPT_ANSWERS))
     told: int = 0
     closed_at_s: float | None = None
 
-    def again(self, last: int) -> list[Effect]:
-        """What a client has to hear that has the segments up to `last`, in the order told."""
-        missed: list[tuple[int, Effect]] = [
-            (place, segment) for place, segment in self.segments if segment.id > last
-        ]
-        told = [effect for _, effect in sorted([*missed, *self.answers], key=lambda item: item[0])]
+    def again(self, last: int, before_s: float) -> list[Effect]:
+        """What a client has to hear that has the segments up to `last`, in the order told.
+
+        What was told before `before_s`, to somebody, has arrived.
+        """
+        missed = [told for told in self.segments if _id_of(told.effect) > last]
+        answers = [each for each in self.answers if each.has_found_nobody or each.at_s >= before_s]
+        told = [each.effect for each in sorted([*missed, *answers], key=lambda each: each.place)]
         stream = self.stream
         if self.closed_at_s is not None or not stream.is_ready:
             return told
@@ -63,8 +89,8 @@ class _Record:
 class Session:
     """The streams of one client.
 
-    `now_s` gives the time. At most `kept_segments` of a stream are kept; what was told longer ago
-    than `delivered_after_s` counts as received.
+    `now_s` gives the time. At most `kept_segments` of a stream are kept, and as much of all as
+    `keeping` has room for; what was told longer ago than `delivered_after_s` counts as received.
     """
 
     def __init__(
@@ -74,6 +100,7 @@ class Session:
         token: str,
         max_streams: int,
         kept_segments: int,
+        keeping: Keeping,
         delivered_after_s: float,
         now_s: Callable[[], float],
     ) -> None:
@@ -82,8 +109,12 @@ class Session:
         self.is_attached = True
         self._max_streams = max_streams
         self._kept_segments = kept_segments
+        self._keeping = keeping
+        self.kept_bytes = 0
+        """What its kept segments take."""
         self._delivered_after_s = delivered_after_s
         self._now_s = now_s
+        self._left_at_s = 0.0
         self._records: dict[int, _Record] = {}
 
     @property
@@ -111,7 +142,8 @@ class Session:
             )
         self._forget_delivered()
         stream = Stream(number, rule)
-        self._records[number] = _Record(stream, deque(maxlen=self._kept_segments))
+        self.forget(number)
+        self._records[number] = _Record(stream)
         return stream
 
     def get(self, number: int) -> Stream:
@@ -124,8 +156,10 @@ class Session:
         return record.stream
 
     def forget(self, number: int) -> None:
-        """A stream that never came to be leaves no trace."""
-        self._records.pop(number, None)
+        """Leave no trace of a stream that never came to be, or has ended."""
+        record = self._records.pop(number, None)
+        if record is not None:
+            self._grow(-sum(_bytes_of(told.effect) for told in record.segments))
 
     def collect(self, stream: Stream) -> list[Effect]:
         """What `stream` tells now, noted for a client that has to hear it again."""
@@ -134,20 +168,51 @@ class Session:
         if record is None or record.stream is not stream:
             return []
         for effect in told:
-            record.told += 1
-            if isinstance(effect, effects.Segment):
-                record.segments.append((record.told, effect))
-            elif isinstance(effect, effects.StreamClosed):
-                record.closed_at_s = self._now_s()
-                record.answers.append((record.told, effect))
-            elif not self.is_attached and isinstance(effect, ANSWERS):
-                record.answers.append((record.told, effect))
+            self._note(record, effect)
         return told
+
+    def _note(self, record: _Record, effect: Effect) -> None:
+        record.told += 1
+        told = _Told(record.told, effect, self._now_s(), has_found_nobody=not self.is_attached)
+        if isinstance(effect, effects.Segment):
+            record.segments.append(told)
+            self._grow(_bytes_of(effect))
+            if len(record.segments) > self._kept_segments:
+                self._drop_oldest_of(record)
+        elif isinstance(effect, LASTING if self.is_attached else ANSWERS):
+            record.answers.append(told)
+        if isinstance(effect, effects.StreamClosed):
+            record.closed_at_s = told.at_s
+
+    def drop_oldest(self) -> None:
+        """Let go of the oldest segment of the stream that has most of them."""
+        self._drop_oldest_of(max(self._records.values(), key=lambda each: len(each.segments)))
+
+    def clear(self) -> None:
+        """Nobody will come back: let go of everything."""
+        for number in list(self._records):
+            self.forget(number)
+
+    def _drop_oldest_of(self, record: _Record) -> None:
+        effect = record.segments.popleft().effect
+        record.dropped_to = _id_of(effect)
+        self._grow(-_bytes_of(effect))
+
+    def _grow(self, by_bytes: int) -> None:
+        self.kept_bytes += by_bytes
+        self._keeping.grown(self, by_bytes)
 
     def detach(self) -> None:
         """The connection is gone: what is told from now on waits for the next one."""
         self.is_attached = False
+        self._left_at_s = self._now_s()
         self._forget_delivered()
+
+    def can_resume(self, have: Mapping[int, int]) -> bool:
+        """Whether every segment after those that the client has is still here."""
+        return all(
+            have.get(number, -1) >= record.dropped_to for number, record in self._records.items()
+        )
 
     def resume(self, have: Mapping[int, int]) -> list[Effect]:
         """The client is back: what it has to hear once more, in order for each stream.
@@ -155,14 +220,17 @@ class Session:
         Credit is told anew, since it may have been raised while nobody heard it.
         """
         self.is_attached = True
+        now_s = self._now_s()
+        before_s = self._left_at_s - self._delivered_after_s
         again: list[Effect] = []
         for number, record in self._records.items():
-            again += record.again(have.get(number, -1))
-            end = record.answers[-1] if record.closed_at_s is not None else None
+            again += record.again(have.get(number, -1), before_s)
+            # Told just now, so it may be lost just now.
+            kept = [each for each in record.answers if isinstance(each.effect, LASTING)]
             record.answers.clear()
-            if end is not None:  # it was told just now, so it may be lost just now
-                record.answers.append(end)
-                record.closed_at_s = self._now_s()
+            record.answers += [replace(each, at_s=now_s, has_found_nobody=False) for each in kept]
+            if record.closed_at_s is not None:
+                record.closed_at_s = now_s
         return again
 
     def _forget_delivered(self) -> None:
@@ -180,4 +248,15 @@ class Session:
         latest = sorted(ended, key=lambda number: ended[number])[-MAX_ENDED_STREAMS:]
         kept = {number for number in latest if ended[number] > before}
         for number in ended.keys() - kept:
-            del self._records[number]
+            self.forget(number)
+
+
+def _id_of(effect: Effect) -> int:
+    return effect.id if isinstance(effect, effects.Segment) else -1
+
+
+def _bytes_of(effect: Effect) -> int:
+    if not isinstance(effect, effects.Segment):
+        return 0
+    hypothesis = effect.hypothesis
+    return SEGMENT_BYTES + getsizeof(hypothesis.text) + WORD_BYTES * len(hypothesis.words)

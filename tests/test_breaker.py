@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from asrd.providers.breaker import Breaker, BreakerState
+from asrd.breaker import Breaker, BreakerState
 from support.profiles import examples
 
 FAILURES = 3

@@ -1,10 +1,11 @@
-"""The circuit breaker of a provider: pure, time is handed in.
+"""A circuit breaker: pure, time is handed in. Providers have one each, and so has a client.
 
     closed ──failures in a row──► open ──its time is over──► half-open ──probe succeeds──► closed
                                     ▲                            └──────probe fails──────► open
 
-While it is open the provider gets no work, so that streams move on at once instead of each finding
-out for itself. Michael Nygard, "Release It!", 2007, describes the pattern.
+While it is open nothing is tried, so that a provider's streams move on at once instead of each
+finding out for itself, and a daemon that is down is left alone. Michael Nygard, "Release It!",
+2007, describes the pattern.
 """
 
 from enum import StrEnum
@@ -52,8 +53,14 @@ class Breaker:
         """Whether it has been open for long enough to be tried."""
         return self.state is BreakerState.OPEN and now_s - self._opened_at_s >= self._open_s
 
+    def until_probe_s(self, now_s: float) -> float:
+        """Seconds until it may be tried; 0.0 where it is not open."""
+        if self.state is not BreakerState.OPEN:
+            return 0.0
+        return max(0.0, self._opened_at_s + self._open_s - now_s)
+
     def begin_probe(self) -> None:
-        """One inference decides now."""
+        """One attempt decides now."""
         self.state = BreakerState.HALF_OPEN
 
     def end_probe(self, now_s: float, *, has_succeeded: bool) -> None:
