@@ -160,7 +160,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 def test_every_enumeration_of_the_configuration_has_its_words_told() -> None:
     """A key that is missing in the list would be a crash instead of a sentence."""
-    hints = get_type_hints(ProviderConfig)
+    hints = {**get_type_hints(Config), **get_type_hints(ProviderConfig)}
     for name, kind in config_file.ENUMS.items():
         assert kind in (hints[name], *getattr(hints[name], "__args__", ()))
     document = msgspec.json.schema(Config)

@@ -27,3 +27,12 @@ class WarmUp(StrEnum):
     """0.5, 1 and 4 s."""
     FULL = "full"
     """Eight lengths from 0.1 to 30 s."""
+
+
+class LogLevel(StrEnum):
+    """How much the log tells."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from asrd.choices import Loading, Setting, WarmUp
+from asrd.choices import Loading, LogLevel, Setting, WarmUp
 
 Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]
@@ -30,8 +30,10 @@ class Limits:
 
     max_frame_bytes: Count = 2**20
     max_chunk_bytes: Count = 2**16
-    max_connections: Count = 256
-    max_sessions: Count = 256
+    max_connections: Count = 2048
+    """Each takes some 5 kB while it is idle, and at the most an unfinished frame and an outbox.
+    Where the system gives us fewer file descriptors, fewer are let in."""
+    max_sessions: Count = 2048
     """Sessions with a connection; one more is answered with `busy`."""
     max_streams: Count = 64
     """Open streams of one session."""
@@ -48,15 +50,37 @@ class Limits:
     """Live: audio that may come at once. More than the backlog holds: whoever sends a little too
     much loses the oldest, and only a flood is not listened to."""
     outbox_bytes: Count = 256 * 1024
-    outbox_messages: Count = 1000
+    """What is held in memory for one reader, with what is being written to it."""
+    outbox_messages: Count = 100
+    """What waits for one reader beside that which is being written to it."""
+    outbox_soft_bytes: Count = 64 * 1024
+    outbox_soft_s: Seconds = 5.0
+    """A reader for whom more than `outbox_soft_bytes` are held for so long is too slow."""
+    outboxes_bytes: Count = 24 * 2**20
+    """What may wait for all readers together, beside that which is being written."""
     send_timeout_s: Seconds = 5.0
     hello_timeout_s: Seconds = 10.0
+    frame_timeout_s: Seconds = 30.0
+    """A frame that was begun must be complete within so long."""
     idle_timeout_s: Seconds = 300.0
     resume_window_s: Seconds = 60.0
     max_detached_sessions: CountOrZero = 256
     kept_segments: CountOrZero = 1000
     """Segments of one stream kept to be sent again after a broken connection."""
+    kept_bytes: CountOrZero = 16 * 2**20
+    """Of all sessions. A client that lacks more than is kept for it opens its streams anew."""
     drain_timeout_s: Seconds = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may connect beside the daemon's own user and root."""
+
+    uids: tuple[CountOrZero | str, ...] = ()
+    """Users, by number or name."""
+    groups: tuple[CountOrZero | str, ...] = ()
+    """Groups, by number or name; it counts whether a peer's process is in one of them, as its
+    primary group or any other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +237,18 @@ class Supervision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """Whether what clients send is written to files, audio and all, to be played again."""
+
+    directory: str | None = None
+    """Where, a file for each connection; None: nothing is written."""
+    max_file_bytes: Count = 2**31
+    """A file that would outgrow this is ended; at 16 kHz that is 18 hours."""
+    max_queued_bytes: Count = 2**25
+    """What may wait for the disk. A connection whose bytes find no room is recorded no further."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole configuration of one daemon.
 
@@ -226,9 +262,12 @@ class Config:
     fallback: tuple[str, ...] = ()
     providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
     limits: Limits = Limits()
+    access: Access = Access()
     scheduling: Scheduling = Scheduling()
     residency: Residency = Residency()
     supervision: Supervision = Supervision()
+    recording: Recording = Recording()
+    log_level: LogLevel = LogLevel.INFO
 
     def of(self, provider: str) -> ProviderConfig:
         """How that provider is used."""

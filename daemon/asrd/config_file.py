@@ -22,14 +22,14 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from asrd.choices import Loading, Setting, WarmUp
+from asrd.choices import Loading, LogLevel, Setting, WarmUp
 from asrd.config import Config, ProviderConfig
 from asrd.errors import StartupError
 
 EX_NOINPUT = 66
 EX_CONFIG = 78
 
-ENUMS: dict[str, type[Enum]] = {"loading": Loading, "warm_up": WarmUp}
+ENUMS: dict[str, type[Enum]] = {"loading": Loading, "warm_up": WarmUp, "log_level": LogLevel}
 """The keys whose value is one of a few words."""
 
 

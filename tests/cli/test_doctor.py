@@ -16,6 +16,7 @@ from asrd.cli.checks import Check, Verdict, of_machine, of_services, of_socket
 from asrd.config import Config
 from asrd.providers.inspection import Container, Inspection, Nvidia
 from asrd.providers.registry import Registered, Registry
+from asrd.server.reload import ReadConfig
 from asrd.wire.messages import GetHealth, Hello
 from cli.conftest import Outcome, Run
 from support.fake_daemon import FakeDaemon, health, refusal
@@ -109,8 +110,9 @@ def test_the_command_is_one_that_serve_understands(
     assert words[:4] == ["asrd", "serve", "--socket", str(socket)]
     served: list[Config] = []
 
-    def serve(config: Config, *, socket_path: Path) -> int:
+    def serve(config: Config, *, socket_path: Path, read: ReadConfig) -> int:
         assert socket_path == socket
+        assert read() == config
         served.append(config)
         return 0
 

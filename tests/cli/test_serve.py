@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from asrd.choices import Loading, WarmUp
-from asrd.config import Config, LadderRule, ProviderConfig, Residency, Scheduling
+from asrd.choices import Loading, LogLevel, WarmUp
+from asrd.config import Config, LadderRule, ProviderConfig, Recording, Residency, Scheduling
 from asrd.errors import StartupError
+from asrd.server.reload import ReadConfig
 from cli.conftest import Run
 
 NO_DAEMON = 7
 """The exit code of a daemon that only notes how it was started."""
 
 FILE = """
+log_level = "warning"
 provider = "whisper_cpp"
 model = "small"
 fallback = ["moonshine"]
@@ -60,7 +62,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     """No daemon is started; what it would have been told is kept."""
     noted = Started()
 
-    def serve(config: Config, *, socket_path: Path) -> int:
+    def serve(config: Config, *, socket_path: Path, read: ReadConfig) -> int:
+        assert read() == config
         noted.configs.append(config)
         noted.sockets.append(socket_path)
         return NO_DAEMON
@@ -114,6 +117,7 @@ def test_options_reach_the_daemon(asrd: Run, started: Started, socket: Path) -> 
             },
             residency=Residency(max_models=2, idle_ttl_s=30.0, memory_budget="1.5 GB"),
             scheduling=Scheduling(slots=4, ladder=LadderRule(enabled=False)),
+            log_level=LogLevel.DEBUG,
         )
     ]
     assert started.sockets == [socket]
@@ -126,6 +130,16 @@ def test_without_options_everything_is_as_usual(config_of: Callable[..., Config]
     assert config.loading_of("moonshine") is Loading.EAGER
 
 
+def test_recordings_go_where_the_option_says_else_where_the_file_does(
+    config_of: Callable[..., Config],
+) -> None:
+    file = '[recording]\ndirectory = "/a"\nmax_file_bytes = 5\n'
+    assert config_of(None).recording == Recording()
+    assert config_of(file).recording == Recording(directory="/a", max_file_bytes=5)
+    own = config_of(file, "--record", "/b").recording
+    assert own == Recording(directory="/b", max_file_bytes=5)
+
+
 def test_a_file_is_taken_as_it_is(config_of: Callable[..., Config]) -> None:
     whisper = ProviderConfig(
         loading=Loading.BACKGROUND,
@@ -135,6 +149,7 @@ def test_a_file_is_taken_as_it_is(config_of: Callable[..., Config]) -> None:
         settings={"threads": 4, "beam_size": 2},
     )
     assert config_of(FILE) == Config(
+        log_level=LogLevel.WARNING,
         provider="whisper_cpp",
         model="small",
         fallback=("moonshine",),
@@ -157,8 +172,9 @@ def test_options_win_over_the_file(config_of: Callable[..., Config]) -> None:
         FILE,
         *("--model=base", "--loading=lazy", "--warm-up=minimal", "--fallback=echo"),
         *("--option=threads=1", "--max-models=1", "--idle-ttl-s=5", "--memory-budget=1GB"),
-        *("--slots=2", "--ladder"),
+        *("--slots=2", "--ladder", "--log-level=error"),
     )
+    assert config.log_level is LogLevel.ERROR
     assert (config.provider, config.model, config.fallback) == ("whisper_cpp", "base", ("echo",))
     own = config.of("whisper_cpp")
     assert (own.loading, own.warm_up) == (Loading.LAZY, WarmUp.MINIMAL)
@@ -227,7 +243,7 @@ def test_an_option_that_makes_no_sense_is_a_mistake_of_usage(
 
 
 def test_a_daemon_that_cannot_start_says_so(asrd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(config: Config) -> int:
+    def fail(config: Config, *, read: ReadConfig) -> int:
         raise StartupError("the address is in use: stop the other one", 75)
 
     monkeypatch.setattr("asrd.server.logs.configure", lambda _: None)
@@ -253,6 +269,7 @@ def test_a_file_that_is_not_there(asrd_process: Run, tmp_path: Path) -> None:
         ("provider = ", "is not TOML"),
         ("[providers.echo]\nloadin = 'lazy'", "no providers.echo.loadin; did you mean 'loading'"),
         ("[residency]\nmax_models = 0", "residency.max_models"),
+        ("log_level = 'loud'", "log_level: invalid enum value 'loud'; there are debug, info"),
         ("[residency]\nmemory_budget = 'much'", "residency.memory_budget"),
     ],
 )

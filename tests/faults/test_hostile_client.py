@@ -138,7 +138,11 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with running_daemon(tmp_path_factory.mktemp("hostile")) as daemon, daemon.greet() as polite:
+    limits = {"max_connections": 256}
+    with (
+        running_daemon(tmp_path_factory.mktemp("hostile"), limits=limits) as daemon,
+        daemon.greet() as polite,
+    ):
         undisturbed = texts(polite.transcribe(0, PHRASE * 2, partials=False))
         polite.open(1, partials=False)
         for frame in FRAMES:  # everything that is made once has been made

@@ -109,12 +109,12 @@ def test_settings_that_cannot_be_sent_are_told_and_leave_no_worker(tmp_path: Pat
 
 @contextmanager
 def daemon_that_can_lose_its_ears(folder: Path, flag: Path) -> Iterator[Daemon]:
-    """Its workers find no ONNX Runtime while `flag` is there."""
+    """Its workers find no model of voice activity while `flag` is there."""
     site = folder / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
         "import os, sys\n\n"
-        f"if os.path.exists({str(flag)!r}):\n    sys.modules['onnxruntime'] = None\n"
+        f"if os.path.exists({str(flag)!r}):\n    sys.modules['faster_whisper'] = None\n"
     )
     plugins = install_plugins(folder / "plugins", {"unruly": "support.unruly"})
     with running_daemon(

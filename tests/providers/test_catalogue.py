@@ -388,3 +388,14 @@ def test_a_plugin_that_fails_at_the_question_wants_no_gpu(
     with capture_logs() as logged:
         assert catalogue.wants_gpu(catalogue.key("able", None)) is False
     assert [line["event"] for line in logged] == ["gpu_wish_unknown"]
+
+
+def test_another_configuration_gives_other_keys_for_the_same_names(registry: Registry) -> None:
+    catalogue = catalogue_of(registry)
+    key = catalogue.key(None, None)
+    assert catalogue.is_current(key)
+    changed = ProviderConfig(settings={"latency_ms": 7})
+    catalogue.apply(Config(provider="echo", providers={"echo": changed}))
+    assert not catalogue.is_current(key)
+    assert dict(catalogue.key(None, None).settings) == {"latency_ms": 7}
+    assert catalogue.is_current(catalogue.key(None, None))

@@ -13,13 +13,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from asrd.abilities import Abilities
+from asrd.breaker import BreakerState
 from asrd.choices import Setting, WarmUp
 from asrd.config import Config, ProviderConfig, Residency, Supervision
 from asrd.errors import ProviderError
 from asrd.machine import Gpu
 from asrd.providers import calls
 from asrd.providers import pool as module
-from asrd.providers.breaker import BreakerState
 from asrd.providers.catalogue import Catalogue, ModelKey
 from asrd.providers.gpu_memory import measure
 from asrd.providers.inspection import Nvidia

@@ -43,6 +43,7 @@ class House:
         self.clock = VirtualClock()
         self.sizes = {key: Footprint(memory_bytes=50 * MB) for key in (A, B, C, D)}
         self.models: dict[ModelKey, StandIn] = {}
+        self.outdated: set[ModelKey] = set()
         config = Config(
             residency=Residency(**self.rule),
             providers={name: ProviderConfig(keep_warm=True) for name in self.kept_warm},
@@ -52,6 +53,10 @@ class House:
     def size(self, key: ModelKey) -> Footprint:
         """What the catalogue says of files."""
         return self.sizes[key]
+
+    def is_current(self, key: ModelKey) -> bool:
+        """Whether the catalogue would still give this key for its name."""
+        return key not in self.outdated
 
     @property
     def residents(self) -> dict[ModelKey, Resident]:
@@ -378,4 +383,27 @@ def test_a_model_that_is_gone_is_not_told_to_go() -> None:
     house.clock.advance(100)
     assert house.overstayed() == {A: "idle"}
     house.tenancy.leave(A)
+    assert house.overstayed() == {}
+
+
+def test_a_model_whose_settings_have_changed_goes_with_its_last_stream() -> None:
+    """Though it is kept warm: what is kept is the model that streams are given now."""
+    house = House(kept_warm=("p_a",))
+    for key in (A, B):
+        house.load(key)
+    house.tenancy.acquire(A)
+    house.outdated.add(A)
+    assert house.overstayed() == {}
+    house.tenancy.release(A)
+    assert house.overstayed() == {A: "its settings have changed"}
+
+
+def test_another_rule_counts_from_the_next_look_on() -> None:
+    house = House()
+    for key in (A, B, C):
+        house.load(key)
+        house.clock.advance(1)
+    house.tenancy.apply(Config(residency=Residency(max_models=2)))
+    assert house.overstayed() == {A: "over budget"}
+    house.tenancy.apply(Config(providers={"p_a": ProviderConfig(keep_warm=True)}))
     assert house.overstayed() == {}

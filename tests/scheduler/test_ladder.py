@@ -228,3 +228,18 @@ def test_a_constant_demand_settles_though_each_step_lowers_the_load(
         step = climb.ladder.step
         steps.append(climb.look(0.5, loads[step], undone=loads[max(step - 1, 0)]))
     assert is_settled(steps)
+
+
+def test_another_rule_counts_at_the_next_look() -> None:
+    climb = Climb()
+    climb.see(1.5, 0.7)
+    climb.ladder.apply(LadderRule(longer_chunks_load=0.5, up_after_s=2.0))
+    assert climb.see(2.5, 0.7)[-1] is Step.LONGER_CHUNKS
+
+
+def test_a_rule_that_is_not_enabled_takes_every_step_back() -> None:
+    climb = Climb()
+    assert climb.see(60, 3.0)[-1] is Step.SHED
+    climb.ladder.apply(LadderRule(enabled=False))
+    assert climb.ladder.step is Step.NORMAL
+    assert climb.see(60, 3.0)[-1] is Step.NORMAL

@@ -337,7 +337,7 @@ def test_a_stream_that_has_ended_leaves_nothing_behind() -> None:
     desk.finish(running, PUT_BACK)
     desk.scheduler.forget(1)
     desk.scheduler.forget(2)
-    assert not desk.scheduler._preemption._was_aborted
+    assert not desk.scheduler.preemption._was_aborted
     assert desk.scheduler.waiting == 0
 
 

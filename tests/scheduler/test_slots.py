@@ -84,3 +84,21 @@ def test_a_limit_that_is_lowered_lets_what_runs_finish() -> None:
 def test_auto_begins_at_the_least() -> None:
     rule = Scheduling(slots="auto", concurrency=Concurrency(min_slots=2))
     assert taken(Slots(rule, PLACEMENTS.__getitem__), "near") == 2
+
+
+def test_other_slots_count_at_once_and_what_runs_beyond_them_finishes() -> None:
+    lock = slots(3)
+    assert taken(lock, "near") == 3
+    lock.apply(Scheduling(slots=2, group_slots={"gpu": 2}))
+    assert (lock.local, lock.running) == (2, 3)
+    lock.give_back("near", "near")
+    assert not lock.is_free("near", "near", MANY)
+    lock.give_back("near", "near")
+    assert lock.is_free("near", "near", MANY)
+    assert taken(lock, "gpu") == 2
+
+
+def test_slots_that_become_automatic_begin_where_they_are() -> None:
+    lock = slots(3)
+    lock.apply(Scheduling(slots="auto"))
+    assert lock.local == 3

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from asrd.config import Access
 from asrd.providers.registry import Registry
-from asrd.server import connections
+from asrd.server import channel as channels
+from asrd.server.admission import Admission, admission_of
+from asrd.server.channel import SocketChannel
 from asrd.server.connections import Door, SocketConnection
 from asrd.server.peer import Peer, PeerChannel
 from asrd.wire.codec import encode
@@ -33,6 +36,9 @@ from asrd.wire.messages import (
 )
 from support.room import UTTERANCE, Room, run, settle, speech
 from support.waiting import until
+
+ONLY_US = admission_of(Access())
+NOBODY = Admission(frozenset())
 
 
 class Caller:
@@ -82,14 +88,22 @@ class Caller:
 class House:
     """A room with a door on a real socket."""
 
-    def __init__(self, room: Room, path: Path, max_connections: int) -> None:
+    def __init__(self, room: Room, path: Path, admission: Admission, max_connections: int) -> None:
         self.room = room
         self.path = path
-        self.door = Door(self._make_peer, max_connections)
+        self.door = Door(self._make_peer, admission, max_connections)
 
     def _make_peer(self, channel: PeerChannel, uid: int) -> Peer:
         room = self.room
-        return Peer(channel, uid=uid, hub=room.hub, sessions=room.sessions, reporter=room.reporter)
+        return Peer(
+            channel,
+            uid=uid,
+            hub=room.hub,
+            sessions=room.sessions,
+            reporter=room.reporter,
+            turns=room.turns,
+            shelf=room.shelf,
+        )
 
     async def call(self) -> Caller:
         return Caller(*await asyncio.open_unix_connection(str(self.path)))
@@ -103,9 +117,15 @@ class House:
 
 @asynccontextmanager
 async def open_house(
-    registry: Registry, tmp_path: Path, *, max_connections: int = 10, **limits: float
+    registry: Registry,
+    tmp_path: Path,
+    *,
+    max_connections: int = 10,
+    admission: Admission = ONLY_US,
+    **limits: float,
 ) -> AsyncIterator[House]:
-    house = House(Room(registry, limits=dict(limits)), tmp_path / "s", max_connections)
+    room = Room(registry, limits=dict(limits))
+    house = House(room, tmp_path / "s", admission, max_connections)
     loop = asyncio.get_running_loop()
     server = await loop.create_unix_server(lambda: SocketConnection(house.door), str(house.path))
     try:
@@ -113,7 +133,7 @@ async def open_house(
     finally:
         server.close()
         for connection in list(house.door._connections):
-            connection._door = Door(house._make_peer, 0)
+            connection._door = Door(house._make_peer, NOBODY, 0)
         for peer in house.door.peers:
             peer.finish()
         await asyncio.sleep(0)
@@ -136,12 +156,10 @@ def test_a_client_is_let_in_by_the_uid_that_the_kernel_attests(
 
 
 def test_another_users_client_is_turned_away_with_a_word(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(connections, "may_connect", lambda uid: False)
-
     async def scenario() -> None:
-        async with open_house(registry, tmp_path) as house:
+        async with open_house(registry, tmp_path, admission=NOBODY) as house:
             caller = await house.call()
             (error,) = await caller.hear_all()
             assert isinstance(error, Error)
@@ -247,11 +265,17 @@ def test_a_client_that_reads_nothing_is_closed_and_others_are_served(
     async def scenario() -> None:
         async with open_house(registry, tmp_path) as house:
             other = await house.greeted()
+            others = house.door.peers
             slow = await house.greeted()
             slow.reader._transport.pause_reading()  # type: ignore[attr-defined]
-            while not any(peer._is_closing for peer in house.door.peers):
+            (stalled,) = (peer for peer in house.door.peers if peer not in others)
+            while not stalled.outbox.is_crowded:
                 slow.writer.write(encode(GetStats()) * 100)
                 await asyncio.sleep(0)
+            assert stalled.outbox.held_bytes < 2**18
+            house.room.clock.advance(5.1)
+            for peer in house.door.peers:
+                peer.check()
             slow.reader._transport.resume_reading()  # type: ignore[attr-defined]
             await slow.hear_all()
             last = slow.log[-1]
@@ -278,7 +302,7 @@ def _paired(buffered: int) -> tuple[socket.socket, socket.socket]:
 def test_a_closing_connection_waits_for_a_reader_as_long_as_it_takes_something(
     monkeypatch: pytest.MonkeyPatch, does_read: bool
 ) -> None:
-    monkeypatch.setattr(connections, "LINGER_S", 0.2)
+    monkeypatch.setattr(channels, "LINGER_S", 0.2)
 
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
@@ -290,7 +314,7 @@ def test_a_closing_connection_waits_for_a_reader_as_long_as_it_takes_something(
                 lost.set_result(None)
 
         transport, _ = await loop.create_connection(Protocol, sock=ours)
-        channel = connections.SocketChannel(transport)
+        channel = SocketChannel(transport)
         channel.write(bytes(200_000))
         channel.close()
         got = 0

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from asrd.config import Access
 from asrd.errors import StartupError
-from asrd.server.listeners import (
-    MAX_PATH_BYTES,
-    bound_socket,
-    inherited_socket,
-    may_connect,
-    peer_uid,
-)
+from asrd.server.admission import Admission, admission_of
+from asrd.server.listeners import MAX_PATH_BYTES, bound_socket, inherited_socket
+
+ONLY_US = admission_of(Access())
 
 
 def connect(path: Path) -> socket.socket:
@@ -34,7 +32,7 @@ def test_the_socket_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "made" / "here" / "s"
     old_mask = os.umask(0)
     try:
-        with bound_socket(path) as listener:
+        with bound_socket(path, ONLY_US) as listener:
             assert mode(path) == 0o600
             assert mode(path.parent) == 0o700
             assert mode(path.with_name("s.lock")) == 0o600
@@ -48,8 +46,11 @@ def test_the_socket_is_its_owners_alone(tmp_path: Path) -> None:
 
 def test_a_path_in_use_is_refused_and_its_owner_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    with bound_socket(path) as listener:
-        with pytest.raises(StartupError, match="already running on") as told, bound_socket(path):
+    with bound_socket(path, ONLY_US) as listener:
+        with (
+            pytest.raises(StartupError, match="already running on") as told,
+            bound_socket(path, ONLY_US),
+        ):
             pass
         assert told.value.exit_code == 75
         connect(path).close()
@@ -58,7 +59,7 @@ def test_a_path_in_use_is_refused_and_its_owner_goes_on(tmp_path: Path) -> None:
 
 def test_the_path_is_free_again_behind_its_owner(tmp_path: Path) -> None:
     for _ in range(2):
-        with bound_socket(tmp_path / "s"):
+        with bound_socket(tmp_path / "s", ONLY_US):
             pass
 
 
@@ -68,7 +69,7 @@ def test_what_a_dead_daemon_left_behind_is_replaced(tmp_path: Path) -> None:
         dead.bind(str(path))
         dead.listen()
     path.with_name("s.lock").touch()
-    with bound_socket(path) as listener:
+    with bound_socket(path, ONLY_US) as listener:
         connect(path).close()
         listener.accept()[0].close()
 
@@ -78,7 +79,10 @@ def test_somebody_who_answers_without_our_lock_is_left_alone(tmp_path: Path) -> 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
         other.bind(str(path))
         other.listen()
-        with pytest.raises(StartupError, match="already answers") as told, bound_socket(path):
+        with (
+            pytest.raises(StartupError, match="already answers") as told,
+            bound_socket(path, ONLY_US),
+        ):
             pass
         assert told.value.exit_code == 75
         connect(path).close()
@@ -95,7 +99,7 @@ def test_what_is_no_socket_is_refused_and_untouched(tmp_path: Path, kind: str) -
         path.symlink_to(other)
     if kind == "link_to_file":
         other.write_text("precious")
-    with pytest.raises(StartupError, match="is not a socket") as told, bound_socket(path):
+    with pytest.raises(StartupError, match="is not a socket") as told, bound_socket(path, ONLY_US):
         pass
     assert told.value.exit_code == 64
     assert path.is_symlink() == kind.startswith("link")
@@ -105,18 +109,21 @@ def test_what_is_no_socket_is_refused_and_untouched(tmp_path: Path, kind: str) -
 
 def test_a_path_that_is_too_long_is_told_with_both_numbers(tmp_path: Path) -> None:
     room = MAX_PATH_BYTES - len(os.fsencode(tmp_path)) - 1
-    with bound_socket(tmp_path / ("é" * (room // 2) + "x" * (room % 2))):
+    with bound_socket(tmp_path / ("é" * (room // 2) + "x" * (room % 2)), ONLY_US):
         pass
     told_so = rf"{MAX_PATH_BYTES + 1} bytes, {MAX_PATH_BYTES}"
     too_long = tmp_path / ("x" * (room + 1))
-    with pytest.raises(StartupError, match=told_so) as told, bound_socket(too_long):
+    with pytest.raises(StartupError, match=told_so) as told, bound_socket(too_long, ONLY_US):
         pass
     assert told.value.exit_code == 64
 
 
 @pytest.mark.parametrize("path", ["/", ".", ""])
 def test_a_path_without_a_name_is_refused(path: str) -> None:
-    with pytest.raises(StartupError, match="names no file") as told, bound_socket(Path(path)):
+    with (
+        pytest.raises(StartupError, match="names no file") as told,
+        bound_socket(Path(path), ONLY_US),
+    ):
         pass
     assert told.value.exit_code == 64
 
@@ -126,32 +133,77 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     folder.mkdir()
     for bits in (0o720, 0o702, 0o777):
         folder.chmod(bits)
-        with pytest.raises(StartupError, match="chmod 700") as told, bound_socket(folder / "s"):
+        with (
+            pytest.raises(StartupError, match="chmod 700") as told,
+            bound_socket(folder / "s", ONLY_US),
+        ):
             pass
         assert told.value.exit_code == 77
     folder.chmod(0o1777)  # as /tmp is: nobody removes what is not theirs
-    with bound_socket(folder / "s"):
+    with bound_socket(folder / "s", ONLY_US):
         pass
 
 
 def test_a_place_where_nothing_can_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "s", Path("/proc/asrd/s")):
-        with pytest.raises(StartupError, match="place with --socket") as told, bound_socket(path):
+        with (
+            pytest.raises(StartupError, match="place with --socket") as told,
+            bound_socket(path, ONLY_US),
+        ):
             pass
         assert told.value.exit_code == 77
 
 
-def test_the_kernel_says_who_is_at_the_other_end(tmp_path: Path) -> None:
-    with bound_socket(tmp_path / "s") as listener, connect(tmp_path / "s"):
-        accepted, _ = listener.accept()
-        with accepted:
-            assert peer_uid(accepted) == os.geteuid()
+# ── where others are admitted ─────────────────────────────────────────────────────────────────
 
 
-def test_the_daemons_own_user_and_root_may_connect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert [may_connect(uid) for uid in (0, 1000, 1001, 65534)] == [True, True, False, False]
+OTHERS = Admission(ONLY_US.uids | {12_345})
+ONE_GROUP = Admission(ONLY_US.uids, frozenset((12_345,)))
+
+
+def test_others_can_reach_the_socket_and_not_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "s"
+    with bound_socket(path, OTHERS):
+        assert (mode(path), mode(path.parent)) == (0o666, 0o711)
+        assert mode(path.with_name("s.lock")) == 0o600
+    with bound_socket(path, ONLY_US):  # whom we admit may change between two runs
+        assert mode(path) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a socket to any group")
+def test_where_one_group_alone_is_admitted_the_socket_is_its(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "s"
+    with bound_socket(path, ONE_GROUP):
+        assert (mode(path), path.stat().st_gid) == (0o660, 12_345)
+        assert mode(path.parent) == 0o711
+    with bound_socket(path, Admission(OTHERS.uids, ONE_GROUP.gids)):
+        assert mode(path) == 0o666
+
+
+def test_where_the_group_is_not_ours_to_give_anybody_reaches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    with bound_socket(tmp_path / "made" / "s", ONE_GROUP):
+        assert mode(tmp_path / "made" / "s") == 0o666
+
+
+def test_a_directory_with_other_things_in_it_is_left_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o700)
+    (folder / "diary").touch()
+    with bound_socket(folder / "s", OTHERS):
+        assert mode(folder) == 0o700
+        assert mode(folder / "s") == 0o666
+    said = capsys.readouterr().out
+    assert "socket_out_of_reach" in said
+    assert str(folder) in said
 
 
 # ── handed over by a service manager ──────────────────────────────────────────────────────────

@@ -1,11 +1,13 @@
 """What waits for a slow reader: bounded, in order, and newer partials in place of older ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrd.server.outbox import Outbox
+from asrd.config import Limits
+from asrd.server.outbox import Outbox, Shelf
 from support.clock import VirtualClock
 
 TIMEOUT_S = 5.0
@@ -14,19 +16,23 @@ TIMEOUT_S = 5.0
 class Reader:
     """A channel that is full after `room` bytes until it has `read`."""
 
-    def __init__(self, *, max_bytes: int = 100, max_messages: int = 10) -> None:
+    def __init__(
+        self,
+        *,
+        max_bytes: int = 100,
+        max_messages: int = 10,
+        shelf: Shelf | None = None,
+        **more: float,
+    ) -> None:
         self.clock = VirtualClock()
         self.taken: list[bytes] = []
         self.room = 10**9
+        self.buffered_bytes = 0
         self.slow = 0
-        self.outbox = Outbox(
-            self,
-            self.clock,
-            max_bytes=max_bytes,
-            max_messages=max_messages,
-            send_timeout_s=TIMEOUT_S,
-            on_slow=self._note_slow,
-        )
+        rule = {"outbox_soft_bytes": max_bytes, "send_timeout_s": TIMEOUT_S, **more}
+        limits = Limits(outbox_bytes=max_bytes, outbox_messages=max_messages, **rule)  # type: ignore[arg-type]
+        shelf = shelf or Shelf(10**9)
+        self.outbox = Outbox(self, self.clock, limits, shelf, on_slow=self._note_slow)
 
     def write(self, data: bytes) -> None:
         self.taken.append(data)
@@ -51,7 +57,7 @@ class Reader:
         self.slow += 1
 
 
-def full(**limits: int) -> Reader:
+def full(**limits: Any) -> Reader:
     reader = Reader(**limits)
     reader.outbox.pause()
     return reader
@@ -99,7 +105,7 @@ def test_a_channel_that_fills_again_takes_the_rest_later() -> None:
     assert reader.text == b"aabbccdd"
 
 
-def test_a_partial_takes_the_place_of_the_older_one_of_its_segment_alone() -> None:
+def test_a_newer_partial_leaves_out_the_older_one_of_its_segment_alone() -> None:
     reader = full()
     reader.send(b"1", replaces=(1, 0))
     reader.send(b"-")
@@ -108,7 +114,7 @@ def test_a_partial_takes_the_place_of_the_older_one_of_its_segment_alone() -> No
     reader.send(b"one", replaces=(1, 0))
     assert reader.outbox.coalesced == 1
     reader.read()
-    assert reader.text == b"one-23"
+    assert reader.text == b"-23one"  # and is told where it was said
 
 
 def test_a_partial_that_was_written_is_replaced_by_none() -> None:
@@ -227,3 +233,118 @@ def test_whatever_happens_order_is_kept_and_only_partials_are_left_out(
         got = [frame for frame in arrived if frame in partials]
         assert got == sorted(got)
         assert got[-1] == partials[-1]
+
+
+# ── who is too slow ───────────────────────────────────────────────────────────────────────────
+
+
+def test_what_the_channel_holds_counts_too() -> None:
+    reader = full(max_bytes=100, max_messages=100)
+    reader.buffered_bytes = 90
+    reader.send(b"x" * 10)
+    assert (reader.slow, reader.outbox.held_bytes) == (0, 100)
+    reader.send(b"x")
+    assert reader.slow == 1
+
+
+def test_a_reader_above_the_soft_limit_for_too_long_is_given_up_though_it_takes_a_little() -> None:
+    reader = full(max_bytes=100, max_messages=100, outbox_soft_bytes=20, outbox_soft_s=5.0)
+    for _ in range(8):
+        reader.send(b"x" * 10)
+    for _ in range(4):
+        reader.clock.advance(1.1)
+        reader.outbox.check()
+        assert reader.slow == 0
+        reader.read(room=1)  # one frame of ten bytes
+    assert reader.outbox.held_bytes == 40
+    reader.clock.advance(1.1)
+    reader.outbox.check()
+    assert reader.slow == 1
+
+
+def test_a_reader_that_comes_below_the_soft_limit_now_and_then_is_kept() -> None:
+    reader = full(max_bytes=100, max_messages=100, outbox_soft_bytes=20, outbox_soft_s=5.0)
+    for _ in range(10):
+        reader.send(*[b"x" * 10] * 3)
+        reader.clock.advance(4.9)
+        reader.outbox.check()
+        reader.read()
+        reader.outbox.pause()
+    assert reader.slow == 0
+
+
+def test_a_full_shelf_costs_whoever_takes_most_of_it() -> None:
+    shelf = Shelf(100)
+    readers = [full(max_bytes=1000, max_messages=100, shelf=shelf) for _ in range(3)]
+    for reader, size in zip(readers, (20, 50, 30), strict=True):
+        reader.send(b"x" * size)
+    assert (shelf.held_bytes, [reader.slow for reader in readers]) == (100, [0, 0, 0])
+    readers[0].send(b"x")
+    assert [reader.slow for reader in readers] == [0, 1, 0]
+    assert shelf.held_bytes == 51
+    for reader in readers:
+        reader.read()
+    assert shelf.held_bytes == 0
+    assert (readers[0].text, readers[2].text) == (b"x" * 21, b"x" * 30)
+
+
+def test_a_newer_ack_is_never_told_before_a_segment_that_it_covers() -> None:
+    reader = full()
+    reader.send(b"a1", replaces="ack")
+    reader.send(b"segment")
+    reader.send(b"a2", replaces="ack")
+    reader.read()
+    assert reader.text == b"segmenta2"
+
+
+# ── what is sent again ────────────────────────────────────────────────────────────────────────
+
+
+def test_a_replay_is_made_as_it_is_taken_and_what_is_said_meanwhile_waits_behind() -> None:
+    reader = Reader(max_bytes=100, max_messages=10)
+    made: list[int] = []
+
+    def frames() -> Iterator[bytes]:
+        for number in range(1000):
+            made.append(number)
+            yield b"%01000d" % number
+
+    reader.outbox.send(b"welcome")
+    reader.room = 10_000
+    reader.outbox.send_again(frames())
+    first = len(made)
+    assert 10 <= first <= 40  # a piece
+    reader.send(b"behind")
+    assert not reader.outbox.may_replay
+    assert not reader.outbox.is_empty
+    pieces = 0
+    while len(made) < 1000:
+        reader.read(room=10_000)
+        pieces += 1
+    reader.read()
+    assert pieces > 20
+    assert (reader.slow, reader.outbox.is_empty) == (0, True)
+    assert reader.text == b"".join((b"welcome", *(b"%01000d" % n for n in range(1000)), b"behind"))
+
+
+def test_a_replay_goes_on_by_itself_a_piece_at_a_time_while_the_channel_takes_it() -> None:
+    """Between two pieces others have their turn."""
+    reader = Reader()
+    reader.outbox.send_again(iter([b"x" * 1000] * 100))
+    while reader.outbox.may_replay:
+        before = len(reader.text)
+        reader.outbox.replay_on()
+        assert len(reader.text) - before < 50_000
+    assert len(reader.text) == 100_000
+
+
+def test_a_connection_that_closes_hands_over_what_waits() -> None:
+    reader = full()
+    reader.outbox.send_again(iter([b"again"]))
+    reader.send(b"a", b"b")
+    reader.outbox.finish()
+    assert reader.text == b"ab"
+    assert reader.outbox.is_empty
+    reader.send(b"c")
+    reader.read()
+    assert reader.text == b"ab"

@@ -126,12 +126,55 @@ def test_any_bytes_count_as_a_sign_of_life(registry: Registry) -> None:
     async def scenario() -> None:
         room = Room(registry, limits={"idle_timeout_s": 300.0})
         guest = room.greeted()
-        for byte in encode(Ping(id=1)):
+        frame = encode(Ping(id=1))
+        for _ in range(3):
             room.clock.advance(299)
-            guest.say_bytes(bytes([byte]))
+            guest.say_bytes(frame[:1])
+            room.clock.advance(29)
+            guest.say_bytes(frame[1:])
             guest.peer.check()
         assert not has_ended(guest)
-        assert len(guest.told(Pong)) == 1
+        assert len(guest.told(Pong)) == 3
+
+    run(scenario)
+
+
+def test_a_frame_that_comes_byte_by_byte_for_ever_is_given_up(registry: Registry) -> None:
+    """Each byte is a sign of life, but what they are part of must come to an end."""
+
+    async def scenario() -> None:
+        room = Room(registry, limits={"frame_timeout_s": 30.0})
+        guest, other = room.greeted(), room.greeted()
+        frame = encode(Ping(id="x" * 100))
+        for number, byte in enumerate(frame):
+            assert has_ended(guest) == (number >= 30), number
+            guest.say_bytes(bytes([byte]))
+            room.clock.advance(1)
+            guest.peer.check()
+        (error,) = guest.told(Error)
+        assert (error.code, error.fatal) == ("invalid_frame", True)
+        assert guest.channel.was_refused
+        assert is_well(other)
+
+    run(scenario)
+
+
+def test_a_long_frame_behind_whole_ones_has_its_time_from_its_own_beginning(
+    registry: Registry,
+) -> None:
+    async def scenario() -> None:
+        room = Room(registry, limits={"frame_timeout_s": 30.0})
+        guest = room.greeted()
+        frame = encode(Ping(id=1))
+        for _ in range(20):  # always amid a frame, never for long in the same one
+            guest.say_bytes(frame[:5])
+            room.clock.advance(20)
+            guest.say_bytes(frame[5:] + frame[:3])
+            room.clock.advance(9)
+            guest.peer.check()
+            guest.say_bytes(frame[3:])
+        assert not has_ended(guest)
+        assert len(guest.told(Pong)) == 40
 
     run(scenario)
 
@@ -353,11 +396,40 @@ def test_an_outbox_that_is_full_closes_the_connection(registry: Registry) -> Non
     async def scenario() -> None:
         room = Room(registry, limits={"outbox_messages": 10})
         guest = room.greeted()
+        guest.open(0)
         guest.peer.outbox.pause()
-        guest.say(*(Ping(id=number) for number in range(12)))
+        for _ in range(6):
+            guest.speak(0, UTTERANCE)  # two events and a segment each
+            await settle()
         assert codes(guest) == ["slow_consumer"]
-        assert not guest.told(Pong)
+        assert not guest.told(Segment)
         assert has_ended(guest)
+
+    run(scenario)
+
+
+def test_who_asks_without_reading_has_its_next_request_wait(registry: Registry) -> None:
+    """However many requests come at once: whoever then reads is answered each of them."""
+
+    async def scenario() -> None:
+        room = Room(registry, limits={"outbox_messages": 10})
+        guest = room.greeted()
+        guest.peer.outbox.pause()
+        guest.say(*(Ping(id=number) for number in range(1000)))
+        await settle()
+        assert must_wait(guest)
+        assert not codes(guest)
+        assert not guest.told(Pong)
+        while len(guest.told(Pong)) < 1000:
+            before = len(guest.told(Pong))
+            guest.peer.resumed_writing()
+            guest.peer.outbox.pause()
+            await settle()
+            assert len(guest.told(Pong)) > before
+        assert [pong.id for pong in guest.told(Pong)] == list(range(1000))
+        assert not must_wait(guest)
+        assert not codes(guest)
+        assert not has_ended(guest)
 
     run(scenario)
 
@@ -427,6 +499,22 @@ def test_who_waits_is_let_go_when_the_stream_ends(
         assert must_wait(guest)
         end(guest)
         assert must_wait(guest) is (guest.peer._session is None)
+
+    run(scenario)
+
+
+def test_who_cancels_in_the_same_breath_is_not_made_to_wait(registry: Registry) -> None:
+    """Nothing would come that lets him go on."""
+
+    async def scenario() -> None:
+        room = Room(registry, limits={"credit_window_s": 1.0, "max_utterance_s": 0.9})
+        guest = room.greeted()
+        room.voice.enter(ModelState.STARTING)
+        guest.open(0, delivery="lossless")
+        guest.say(Audio(stream=0, data=speech(2.0)))
+        guest.say(Audio(stream=0, data=speech(1.0)), Cancel(stream=0))
+        assert not must_wait(guest)
+        assert is_well(guest)
 
     run(scenario)
 

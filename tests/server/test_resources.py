@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from asrd.config import Concurrency
+from asrd.config import Concurrency, Scheduling
 from asrd.providers.catalogue import ModelKey
 from asrd.providers.registry import Registry
 from support.room import Room, run
@@ -134,5 +134,19 @@ def test_a_worker_that_ends_is_not_taken_for_time_of_others(
         machine.own_s = 0.0  # all of its CPU time has left the sum with it
         room.hub.resources.check()
         assert room.hub.resources.others_cpu == 0.0
+
+    run(scenario)
+
+
+def test_slots_may_become_automatic_and_be_fixed_again(
+    registry: Registry, machine: Machine
+) -> None:
+    async def scenario() -> None:
+        room = Room(registry, scheduling={"slots": 3})
+        assert drive(room, machine, others=4.0) == 3
+        for rule in (Scheduling(slots="auto"), Scheduling(slots=2)):
+            room.hub.scheduler.slots.apply(rule)
+            room.hub.resources.apply(rule)
+            assert drive(room, machine, others=4.0) == (1 if rule.slots == "auto" else 2)
 
     run(scenario)

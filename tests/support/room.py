@@ -19,9 +19,11 @@ from asrd.providers.lifecycle import ModelState
 from asrd.providers.registry import Registry
 from asrd.providers.voice import STATE_BYTES, WINDOW_SAMPLES
 from asrd.server.hub import Hub
+from asrd.server.outbox import Shelf
 from asrd.server.peer import Peer
 from asrd.server.report import Reporter
 from asrd.server.sessions import SessionStore
+from asrd.server.turns import Turns
 from asrd.transcript import Hypothesis
 from asrd.wire.codec import encode
 from asrd.wire.connection import ClientConnection
@@ -182,6 +184,8 @@ class FakeChannel:
         self.written = bytearray()
         self.is_paused = False
         self.is_closed = False
+        self.was_refused = False
+        self.buffered_bytes = 0
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -195,6 +199,9 @@ class FakeChannel:
     def close(self) -> None:
         self.is_closed = True
 
+    def refuse(self) -> None:
+        self.is_closed = self.was_refused = True
+
 
 class Guest:
     """A connection: a peer, and what it was told."""
@@ -202,7 +209,13 @@ class Guest:
     def __init__(self, room: "Room", uid: int = 1000) -> None:
         self.channel = FakeChannel()
         self.peer = Peer(
-            self.channel, uid=uid, hub=room.hub, sessions=room.sessions, reporter=room.reporter
+            self.channel,
+            uid=uid,
+            hub=room.hub,
+            sessions=room.sessions,
+            reporter=room.reporter,
+            turns=room.turns,
+            shelf=room.shelf,
         )
 
     def say(self, *messages: ClientMessage) -> None:
@@ -260,6 +273,8 @@ class Room:
         self.hub.voice.resident = self.voice  # type: ignore[assignment]
         self.sessions = SessionStore(self.hub, self.config.limits, self.clock)
         self.reporter = Reporter(self.hub)
+        self.turns = Turns()
+        self.shelf = Shelf(self.config.limits.outboxes_bytes)
         self.model = self.put(ECHO)
 
     def put(self, key: ModelKey, state: ModelState = ModelState.READY) -> StubResident:

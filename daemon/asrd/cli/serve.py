@@ -3,27 +3,17 @@
 import gc
 import sys
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from asrd.choices import Loading, WarmUp
+from asrd.choices import Loading, LogLevel, WarmUp
 from asrd.cli.exits import CommandError, Exit
 from asrd.cli.options import ModelOption, ProviderOption, SettingsOption, read_settings
 
 if TYPE_CHECKING:
     from asrd.config import Config
-
-
-class LogLevel(StrEnum):
-    """How much the log tells."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 def serve(
@@ -78,12 +68,21 @@ def serve(
             "--ladder/--no-ladder", help="Do less for each under overload. [default: ladder]"
         ),
     ] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="On stderr.")] = LogLevel.INFO,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record", metavar="DIR", help="Write what clients send to files, audio and all."
+        ),
+    ] = None,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="On stderr. [default: info]", show_default=False)
+    ] = None,
 ) -> None:
     """Run the daemon, until it is told to stop.
 
     It listens on $XDG_RUNTIME_DIR/asrd/asrd.sock (as root on /run/asrd/asrd.sock), or --socket.
     Options win over the configuration file. The provider `auto` is the one that suits the machine.
+    `kill -HUP` has a running daemon read the file again; its log says what has changed.
     """
     gc.disable()  # the daemon enables it once it is put together
     from asrd.paths import default_socket_path
@@ -94,39 +93,49 @@ def serve(
         raise CommandError("stdin is closed", Exit.NO_INPUT, "connect it to the client")
     if stdio and sys.stdout is None:
         raise CommandError("stdout is closed", Exit.IO, "connect it to the client")
-    settled = _with_provider(_base(config), provider, model, option or [])
-    own = settled.of(settled.provider)
-    own = replace(
-        own,
-        loading=loading or own.loading,
-        warm_up=warm_up or own.warm_up,
-        required=required or own.required,
-    )
-    rule, scheduling = settled.residency, settled.scheduling
-    is_enabled = scheduling.ladder.enabled if ladder is None else ladder
-    settled = replace(
-        settled,
-        fallback=tuple(fallback) if fallback else settled.fallback,
-        providers={**settled.providers, settled.provider: own},
-        residency=replace(
-            rule,
-            max_models=max_models or rule.max_models,
-            idle_ttl_s=idle_ttl_s or rule.idle_ttl_s,
-            memory_budget=_size(memory_budget) or rule.memory_budget,
-        ),
-        scheduling=replace(
-            scheduling,
-            slots=_slots(slots) or scheduling.slots,
-            ladder=replace(scheduling.ladder, enabled=is_enabled),
-        ),
-    )
+
+    def read() -> "Config":
+        """The file with the options over it."""
+        settled = _with_provider(_base(config), provider, model, option or [])
+        own = settled.of(settled.provider)
+        own = replace(
+            own,
+            loading=loading or own.loading,
+            warm_up=warm_up or own.warm_up,
+            required=required or own.required,
+        )
+        rule, scheduling = settled.residency, settled.scheduling
+        is_enabled = scheduling.ladder.enabled if ladder is None else ladder
+        return replace(
+            settled,
+            log_level=log_level or settled.log_level,
+            fallback=tuple(fallback) if fallback else settled.fallback,
+            providers={**settled.providers, settled.provider: own},
+            residency=replace(
+                rule,
+                max_models=max_models or rule.max_models,
+                idle_ttl_s=idle_ttl_s or rule.idle_ttl_s,
+                memory_budget=_size(memory_budget) or rule.memory_budget,
+            ),
+            scheduling=replace(
+                scheduling,
+                slots=_slots(slots) or scheduling.slots,
+                ladder=replace(scheduling.ladder, enabled=is_enabled),
+            ),
+            recording=replace(
+                settled.recording,
+                directory=str(record) if record is not None else settled.recording.directory,
+            ),
+        )
+
+    settled = read()
     from asrd.server import app, logs
 
-    logs.configure(log_level.value)
+    logs.configure(settled.log_level)
     if stdio:
-        code = app.serve_stdio(settled)
+        code = app.serve_stdio(settled, read=read)
     else:
-        code = app.serve(settled, socket_path=socket or default_socket_path())
+        code = app.serve(settled, socket_path=socket or default_socket_path(), read=read)
     raise typer.Exit(code)
 
 

@@ -64,6 +64,15 @@ class Catalogue:
         self._config = config
         self._spread: dict[str, tuple[tuple[str, Setting], ...]] = {}
 
+    def apply(self, config: Config) -> None:
+        """Go by another configuration: the same names may stand for other keys from now on."""
+        self._config = config
+        self._spread.clear()
+
+    def is_current(self, key: ModelKey) -> bool:
+        """Whether the key's settings are those that its provider's models are run with now."""
+        return key.settings == self._settings(key.provider, self._registry.get(key.provider))
+
     @property
     def names(self) -> list[str]:
         """The providers, by name."""

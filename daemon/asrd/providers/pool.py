@@ -7,11 +7,11 @@ from typing import Any
 import structlog
 
 from asrd.audio import SAMPLE_RATE
+from asrd.breaker import Breaker, BreakerState
 from asrd.clock import Clock
 from asrd.config import Config
 from asrd.errors import ProviderError
 from asrd.providers import calls
-from asrd.providers.breaker import Breaker, BreakerState
 from asrd.providers.catalogue import Catalogue, ModelKey
 from asrd.providers.inspection import ask_nvidia
 from asrd.providers.lifecycle import ModelState
@@ -71,6 +71,12 @@ class ModelPool:
         self.tenancy = Tenancy(catalogue, config, clock)
         self._looked_at_s = clock.now_s()
         self._is_stopped = False
+
+    def apply(self, config: Config) -> None:
+        """Go by another configuration. A model that is loaded is supervised as it was."""
+        self._config = config
+        self.catalogue.apply(config)
+        self.tenancy.apply(config)
 
     # ── asking ────────────────────────────────────────────────────────────────────────────────
 

@@ -6,6 +6,7 @@ much memory each worker holds (measured once it is up, judged by its files befor
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import cast
 
 from asrd.clock import Clock
 from asrd.config import Config, size_bytes
@@ -34,6 +35,11 @@ class Tenancy:
         self._holders: set[ModelKey] = set()
         self._gpu_total_bytes: int | None = None
         self._gpu_free_bytes: dict[ModelKey, int] = {}
+
+    def apply(self, config: Config) -> None:
+        """Go by another configuration from the next look on."""
+        self._config = config
+        self._rule = config.residency
 
     def streams_on(self, key: ModelKey) -> int:
         """How many streams are open on a model."""
@@ -131,6 +137,9 @@ class Tenancy:
         over = residency.evictions(tenants, self._room()) or []
         reasons |= dict.fromkeys(over, "over budget")
         reasons |= dict.fromkeys(residency.expired(tenants, self._rule.idle_ttl_s), "idle")
+        for each in tenants:
+            if not each.is_in_use and not self._catalogue.is_current(cast(ModelKey, each.key)):
+                reasons[each.key] = "its settings have changed"
         return {key: reasons[key] for key in residents if key in reasons}
 
     def _tenants(self, residents: Residents) -> list[Tenant]:

@@ -24,6 +24,10 @@ class Accounts:
         self.by_provider: defaultdict[str, Tally] = defaultdict(Tally)
         self.total = Tally()
 
+    def reserve(self, sources: Collection[str]) -> None:
+        """Count these by name too, from now on. Whoever has been counted so stays so."""
+        self._reserved |= frozenset(sources)
+
     def name_of(self, source: str) -> str:
         """The name that a source is counted under; those beyond the first few share one."""
         is_known = source in self.by_source or source in self._reserved

@@ -50,6 +50,14 @@ class Ladder:
     """Climbs and descends one step at a time, by what it is shown."""
 
     def __init__(self, rule: LadderRule) -> None:
+        self._step = Step.NORMAL
+        self._latest_s: float | None = None
+        self._above = _Lasting()
+        self._below = _Lasting()
+        self.apply(rule)
+
+    def apply(self, rule: LadderRule) -> None:
+        """Go by another rule. One that is not enabled takes every step back at once."""
         self._rule = rule
         longer = rule.longer_chunks_load, rule.longer_chunks_age_s
         fewer = rule.fewer_partials_load, rule.fewer_partials_age_s
@@ -61,10 +69,8 @@ class Ladder:
             Step.FINALS_ONLY: shed,
             Step.SHED: shed,
         }
-        self._step = Step.NORMAL
-        self._latest_s: float | None = None
-        self._above = _Lasting()
-        self._below = _Lasting()
+        if not rule.enabled:
+            self._move(-self._step)
 
     @property
     def step(self) -> Step:

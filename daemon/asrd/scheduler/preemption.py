@@ -21,7 +21,7 @@ class Preemption:
 
     def __init__(self, slots: Slots, *, is_on: bool) -> None:
         self._slots = slots
-        self._is_on = is_on
+        self.is_on = is_on
         self._aborting: set[Batch] = set()
         self._was_aborted: set[Hashable] = set()
 
@@ -34,7 +34,7 @@ class Preemption:
         Among those that may, the one of the lowest priority that has begun last: it loses least.
         """
         group = self._slots.placement(job.provider).group
-        if not self._is_on or job.is_partial or job.priority > URGENT_PRIORITY or group is None:
+        if not self.is_on or job.is_partial or job.priority > URGENT_PRIORITY or group is None:
             return None
         if not any(abilities.can_abort for abilities in ready.values()):
             return None  # with many slots, looking at every batch for every final adds up

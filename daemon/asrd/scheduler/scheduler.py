@@ -32,7 +32,7 @@ class Scheduler:
         placement_of: Callable[[str], Placement] = lambda provider: Placement(),
     ) -> None:
         self._clock = clock
-        self._rule = rule
+        self.rule = rule
         self._queue = StreamQueue(rule.background_share)
         self.places = Places(rule)
         self._came_s: dict[Hashable, float] = {}
@@ -42,7 +42,7 @@ class Scheduler:
         self._running: dict[Batch, None] = {}
         self._partial_s: defaultdict[str, float] = defaultdict(float)
         self.slots = Slots(rule, placement_of)
-        self._preemption = Preemption(self.slots, is_on=rule.preemption)
+        self.preemption = Preemption(self.slots, is_on=rule.preemption)
         self.costs = Costs()
         self.accounts = Accounts(reserved=rule.max_waiting)
 
@@ -81,7 +81,7 @@ class Scheduler:
 
     def timed_out(self) -> list[Job]:
         """Live finals that have waited for longer than they may; each is told once."""
-        limit_s = self._rule.queue_timeout_s
+        limit_s = self.rule.queue_timeout_s
         if limit_s is None:
             return []
         late = [
@@ -199,7 +199,7 @@ class Scheduler:
             pick=pick,
             started_s=now_s,
             waits_s=waits_s,
-            is_spared=self._preemption.begin(jobs),
+            is_spared=self.preemption.begin(jobs),
         )
         self._running[batch] = None
         return batch
@@ -222,7 +222,7 @@ class Scheduler:
         held_s = self._clock.now_s() - batch.started_s
         told = list(zip(batch.jobs, outcomes, strict=True))
         put_back = [job.stream for job, outcome in told if outcome is Outcome.PUT_BACK]
-        is_aborted = self._preemption.end(batch, put_back)
+        is_aborted = self.preemption.end(batch, put_back)
         read = outcomes.count(Outcome.READ)
         if read:
             took_s = held_s if decode_s is None else decode_s
@@ -257,13 +257,13 @@ class Scheduler:
         job = self._queue.get(stream)
         if job is None or job.model not in self._ready or self._is_admitted(job):
             return None
-        return self._preemption.choose(job, self._running, self._ready)
+        return self.preemption.choose(job, self._running, self._ready)
 
     def forget(self, stream: Hashable) -> None:
         """The stream has ended."""
         self.withdraw(stream)
         self._left_out.discard(stream)
-        self._preemption.forget(stream)
+        self.preemption.forget(stream)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
 
@@ -286,7 +286,7 @@ class Scheduler:
         return self._queue.pop_alike(
             head,
             lambda job: may_join(
-                self._rule.batches,
+                self.rule.batches,
                 self.costs,
                 head.lane,
                 count,

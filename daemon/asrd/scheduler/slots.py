@@ -57,6 +57,13 @@ class Slots:
         self.local = rule.slots if isinstance(rule.slots, int) else rule.concurrency.min_slots
         self.has_memory = True
 
+    def apply(self, rule: Scheduling) -> None:
+        """Go by another rule: what runs beyond it finishes. Providers keep their groups."""
+        self._rule = rule
+        self._placements.clear()
+        if isinstance(rule.slots, int):
+            self.local = rule.slots
+
     @property
     def running(self) -> int:
         """Decodes that run now, remote ones among them."""

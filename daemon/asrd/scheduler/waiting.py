@@ -15,13 +15,13 @@ class Places:
     """Who waits, by source. Sources are told apart as the caller names them."""
 
     def __init__(self, rule: Scheduling) -> None:
-        self._rule = rule
+        self.rule = rule
         self._inside: defaultdict[str, OrderedDict[Hashable, None]] = defaultdict(OrderedDict)
         self._outside: defaultdict[str, OrderedDict[Hashable, Job]] = defaultdict(OrderedDict)
 
     def limit(self, source: str) -> int:
         """Streams of a source that may stand in the queue."""
-        return self._rule.max_waiting.get(source, self._rule.max_waiting_others)
+        return self.rule.max_waiting.get(source, self.rule.max_waiting_others)
 
     def is_free(self, source: str) -> bool:
         """Whether one more may come in."""

@@ -3,10 +3,10 @@
 import asyncio
 import gc
 import os
-import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -14,16 +14,26 @@ import structlog
 from asrd.config import Config
 from asrd.errors import StartupError
 from asrd.providers.registry import Registry, discover
+from asrd.server.acceptor import Acceptor
+from asrd.server.admission import admission_of
 from asrd.server.connections import Door, SocketConnection
+from asrd.server.descriptors import room_for_connections
+from asrd.server.ending import LAST_WORDS_S, STOP_S, Guard, drain
+from asrd.server.heap import Heap, glibc
 from asrd.server.hub import Hub
-from asrd.server.listeners import BACKLOG, bound_socket, inherited_socket
+from asrd.server.listeners import bound_socket, inherited_socket
 from asrd.server.monotonic import MonotonicClock
 from asrd.server.notify import notify
+from asrd.server.outbox import Shelf
 from asrd.server.peer import Peer, PeerChannel
+from asrd.server.recorder import RecordedPeer, recorder_of
+from asrd.server.reload import ReadConfig, Reloader
 from asrd.server.report import Reporter
 from asrd.server.sessions import SessionStore
+from asrd.server.signals import Signals
 from asrd.server.startup import load_first, settled
 from asrd.server.stdio import StdioChannel, take_stdout
+from asrd.server.turns import Turns
 from asrd.version import __version__
 
 log = structlog.get_logger()
@@ -33,33 +43,58 @@ EX_DATAERR = 65
 EX_IOERR = 74
 
 CHECK_EVERY_S = 0.5
-LAST_WORDS_S = 1.0
-"""After a drain: how long connections may take to be sent their last frames."""
+GREETING_S = 0.3
+"""At the very end: how long those who have just come may take to be told so."""
 
 
 class Daemon:
     """Everything that one running daemon owns."""
 
-    def __init__(self, config: Config, registry: Registry) -> None:
+    def __init__(
+        self, config: Config, registry: Registry, signals: Signals, guard: Guard, read: ReadConfig
+    ) -> None:
         clock = MonotonicClock()
-        self.config = config
+        self.signals = signals
         self.hub = Hub(config, registry, clock)
         self.sessions = SessionStore(self.hub, config.limits, clock)
         self.reporter = Reporter(self.hub)
+        self.recorder = recorder_of(config, clock)
+        self.admission = admission_of(config.access)
+        self.turns = Turns()
+        self.shelf = Shelf(config.limits.outboxes_bytes)
         self.door = Door(
             self.make_peer,
-            config.limits.max_connections,
-            lambda code: self.hub.errors.update([code]),
+            self.admission,
+            room_for_connections(config.limits.max_connections),
+            self.note_refusal,
         )
-        self.asked_to_end = asyncio.Event()
-        self.must_end_now = asyncio.Event()
+        self.reloader = Reloader(
+            read, registry, self.hub, self.sessions, self.door, lambda: self.is_started
+        )
+        signals.on_reload = self.reloader.ask
+        signals.on_end = lambda: guard.begin(self.hub.config.limits.drain_timeout_s + STOP_S)
         self.is_serving = asyncio.Event()
+        self.is_started = False
         self.failure: StartupError | None = None
         self._stdio_peer: Peer | None = None
 
     def make_peer(self, channel: PeerChannel, uid: int) -> Peer:
         """A peer for a new connection."""
-        return Peer(channel, uid=uid, hub=self.hub, sessions=self.sessions, reporter=self.reporter)
+        recorder = self.recorder
+        make = Peer if recorder is None else partial(RecordedPeer, recorder=recorder)
+        return make(
+            channel,
+            uid=uid,
+            hub=self.hub,
+            sessions=self.sessions,
+            reporter=self.reporter,
+            turns=self.turns,
+            shelf=self.shelf,
+        )
+
+    def note_refusal(self, code: str) -> None:
+        """A client was turned away before it had a peer."""
+        self.hub.errors[code] += 1
 
     def make_stdio_peer(self, channel: PeerChannel) -> Peer:
         """The one peer of a daemon on stdio."""
@@ -80,150 +115,161 @@ class Daemon:
         except StartupError as error:
             log.error("cannot_start", problem=str(error))
             self.failure = error
-            self.asked_to_end.set()
-            self.must_end_now.set()
+            self.signals.end_now()
         else:
+            self.is_started = True
             notify("READY=1")
             log.info("started")
 
-    def signalled(self) -> None:
-        """SIGTERM or SIGINT: the first drains, the second ends at once."""
-        if self.asked_to_end.is_set():
-            self.must_end_now.set()
-        self.asked_to_end.set()
-
     async def watch(self) -> None:
         """Look after everything that only time tells."""
+        heap = Heap(self.hub.clock, glibc())
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
             checks = [peer.check for peer in self.peers]
-            for check in (*checks, self.sessions.expire, self.hub.check):
+            for check in (*checks, self.sessions.expire, self.hub.check, heap.check):
                 try:
                     check()
                 except Exception:  # a bug, whichever: the others are looked after all the same
                     log.exception("check_failed")
 
     async def drain(self) -> None:
-        """Finish every stream within the drain timeout, then say goodbye."""
-        self.hub.is_draining = True
-        log.info("draining", streams=len(self.hub.all_streams))
-        for served in self.hub.all_streams:
-            served.stream.drain()
-            self.hub.advance(served)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.config.limits.drain_timeout_s):
-                await self.hub.no_streams.wait()
-        for served in self.hub.all_streams:
-            log.warning("stream_cut_off", stream=served.asked.stream)
-            served.stream.cancel("shutdown")
-            self.hub.advance(served)
-        for peer in self.peers:
-            peer.finish()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS_S):
-                await self.door.empty.wait()
+        """Finish every stream within the drain timeout, then say goodbye; see `ending`.
+
+        A second signal cuts it short.
+        """
+        self.door.is_draining = True
+        work = asyncio.ensure_future(drain(self.hub, lambda: self.peers, self.door.empty))
+        now = asyncio.ensure_future(self.signals.must_end_now.wait())
+        await asyncio.wait((work, now), return_when=asyncio.FIRST_COMPLETED)
+        for future in (work, now):
+            future.cancel()
+            with suppress(asyncio.CancelledError):
+                await future
 
 
 @asynccontextmanager
-async def running(config: Config) -> AsyncIterator[Daemon]:
-    """A daemon with its signals, its timer and its first models loading.
+async def running(
+    config: Config, signals: Signals, guard: Guard, read: ReadConfig
+) -> AsyncIterator[Daemon]:
+    """A daemon with its timer and its first models loading.
 
     Raises:
         StartupError: the configuration makes no sense, or what is required could not be loaded.
     """
     registry = discover()
-    daemon = Daemon(settled(config, registry), registry)
+    daemon = Daemon(settled(config, registry), registry, signals, guard, read)
     for name, reason in daemon.hub.registry.broken.items():
         log.warning("plugin_broken", plugin=name, problem=reason)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, daemon.signalled)
     daemon.hub.tasks.start(daemon.watch())
     daemon.hub.tasks.start(daemon.load_first())
+    daemon.hub.tasks.start(daemon.reloader.run())
     # What exists now lives as long as the daemon; the collector need not look at it again.
     gc.freeze()
     gc.enable()
     try:
         yield daemon
     finally:
+        guard.begin(STOP_S)
         await daemon.hub.stop()
+        if daemon.recorder is not None:
+            await asyncio.to_thread(daemon.recorder.stop)
         log.info("ended")
     if daemon.failure is not None:
         raise daemon.failure
 
 
-async def _until_ended(daemon: Daemon, work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work`; a second signal cuts it short."""
-    task = asyncio.ensure_future(work())
-    now = asyncio.ensure_future(daemon.must_end_now.wait())
-    await asyncio.wait((task, now), return_when=asyncio.FIRST_COMPLETED)
-    for future in (task, now):
-        future.cancel()
-        with suppress(asyncio.CancelledError):
-            await future
-
-
-async def _serve(config: Config, socket_path: Path) -> int:
-    inherited = inherited_socket()
-    if inherited is not None:
-        async with running(config) as daemon:
-            with inherited:
-                await _listen(daemon, inherited)
-        return EX_OK
-    with bound_socket(socket_path) as listener:
-        async with running(config) as daemon:
-            await _listen(daemon, listener)
+async def _serve(config: Config, socket_path: Path, read: ReadConfig, guard: Guard) -> int:
+    signals = Signals()
+    with signals.handled():
+        inherited = inherited_socket()
+        if inherited is not None:
+            async with running(config, signals, guard, read) as daemon:
+                with inherited:
+                    await _listen(daemon, inherited)
+            return EX_OK
+        with bound_socket(socket_path, admission_of(config.access)) as listener:
+            guard.last = partial(_remove, socket_path)
+            async with running(config, signals, guard, read) as daemon:
+                await _listen(daemon, listener, socket_path)
     return EX_OK
 
 
-async def _listen(daemon: Daemon, listener: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    server = await loop.create_unix_server(
-        lambda: SocketConnection(daemon.door), sock=listener, backlog=BACKLOG
+async def _listen(daemon: Daemon, listener: socket.socket, own_path: Path | None = None) -> None:
+    """Serve until the end is asked for, then drain.
+
+    On a path of our own, who comes meanwhile is told `draining`. A socket of the service manager's
+    is left alone: who waits in its queue is served by the daemon that is started next.
+    """
+    acceptor = Acceptor(
+        listener,
+        lambda: SocketConnection(daemon.door),
+        start=daemon.hub.tasks.start,
+        on_refusal=daemon.note_refusal,
     )
     daemon.is_serving.set()
     log.info("listening", version=__version__, socket=listener.getsockname(), pid=os.getpid())
-    await daemon.asked_to_end.wait()
-    notify("STOPPING=1")
-    server.close()
-    await _until_ended(daemon, daemon.drain)
-
-
-async def _serve_stdio(config: Config, write_fd: int) -> int:
-    async with running(config) as daemon:
-        channel = StdioChannel(0, write_fd)
-        peer = daemon.make_stdio_peer(channel)
-        channel.start(peer)
-        daemon.is_serving.set()
-        log.info("serving_stdio", version=__version__, pid=os.getpid())
-        asked = asyncio.ensure_future(daemon.asked_to_end.wait())
-        ended = asyncio.ensure_future(channel.ended.wait())
-        await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
-        asked.cancel()
-        if not ended.done():
-            await _until_ended(daemon, daemon.drain)
+    try:
+        await daemon.signals.asked_to_end.wait()
+        notify("STOPPING=1")
+        if own_path is not None:
+            await daemon.drain()
+            _remove(own_path)  # first, so that nobody comes behind the last
             with suppress(TimeoutError):
-                await asyncio.wait_for(ended, LAST_WORDS_S)
+                await asyncio.wait_for(acceptor.accept_rest(), GREETING_S)
+    finally:
+        acceptor.close()
+    if own_path is None:
+        await daemon.drain()
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+async def _serve_stdio(config: Config, write_fd: int, read: ReadConfig, guard: Guard) -> int:
+    signals = Signals()
+    with signals.handled():
+        async with running(config, signals, guard, read) as daemon:
+            channel = StdioChannel(0, write_fd)
+            peer = daemon.make_stdio_peer(channel)
+            channel.start(peer)
+            daemon.is_serving.set()
+            log.info("serving_stdio", version=__version__, pid=os.getpid())
+            asked = asyncio.ensure_future(signals.asked_to_end.wait())
+            ended = asyncio.ensure_future(channel.ended.wait())
+            await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+            if not ended.done():
+                await daemon.drain()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(ended, LAST_WORDS_S)
     if channel.failed is not None:
         log.error("stdout_failed", problem=str(channel.failed))
         return EX_IOERR
     return EX_DATAERR if channel.was_frame_cut or peer.was_refused else EX_OK
 
 
-def serve(config: Config, *, socket_path: Path) -> int:
+def serve(config: Config, *, socket_path: Path, read: ReadConfig | None = None) -> int:
     """Run the daemon on a Unix socket until a signal ends it; returns the exit code.
+
+    `read` reads the configuration again; without it, SIGHUP changes nothing.
 
     Raises:
         StartupError: it cannot start, and what to do.
     """
-    return asyncio.run(_serve(config, socket_path))
+    with Guard() as guard:
+        return asyncio.run(_serve(config, socket_path, read or (lambda: config), guard))
 
 
-def serve_stdio(config: Config) -> int:
+def serve_stdio(config: Config, *, read: ReadConfig | None = None) -> int:
     """Run the daemon on stdin and stdout until either ends; returns the exit code.
+
+    `read` reads the configuration again; without it, SIGHUP changes nothing.
 
     Raises:
         StartupError: it cannot start, and what to do.
     """
     write_fd = take_stdout()
-    return asyncio.run(_serve_stdio(config, write_fd))
+    with Guard() as guard:
+        return asyncio.run(_serve_stdio(config, write_fd, read or (lambda: config), guard))

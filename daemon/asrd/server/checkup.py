@@ -12,9 +12,9 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
+from asrd.breaker import BreakerState
 from asrd.errors import AsrdError
 from asrd.providers import processes
-from asrd.providers.breaker import BreakerState
 from asrd.providers.catalogue import ModelKey
 from asrd.providers.lifecycle import ModelState
 from asrd.providers.pool import PROBE_S, probe_call, probe_problem

@@ -9,8 +9,12 @@ from typing import cast
 
 import structlog
 
+from asrd.config import Limits
 from asrd.errors import ErrorCode, ProtocolError
-from asrd.server.listeners import may_connect, peer_uid
+from asrd.server.admission import Admission
+from asrd.server.channel import SocketChannel
+from asrd.server.credentials import credentials_of
+from asrd.server.descriptors import room_for_connections
 from asrd.server.peer import Peer, PeerChannel
 from asrd.server.translate import error_message
 from asrd.wire.codec import encode
@@ -18,46 +22,17 @@ from asrd.wire.codec import encode
 log = structlog.get_logger()
 
 READ_BYTES = 2**16
-WRITE_HIGH_BYTES = 2**16
-LINGER_S = 5.0
-"""How long a reader may take nothing of what is buffered for it when its connection closes."""
+WRITE_HIGH_BYTES = 2**14
+"""From here on frames wait in the outbox, where newer ones may replace them."""
+
+MAX_TURNED_AWAY = 64
+"""Connections that are being turned away politely; each has a descriptor for that long."""
 
 _read_buffer = bytearray(READ_BYTES)
-"""One for all connections: a read is worked off before the next begins."""
+"""One for all connections: a read is worked off before the next begins. Who has too much in it for
+one turn keeps it, and the others get a new one."""
 
 MakePeer = Callable[[PeerChannel, int], Peer]
-
-
-class SocketChannel:
-    """A `PeerChannel` over an asyncio transport."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-
-    def write(self, data: bytes) -> None:
-        """Send bytes, or buffer them."""
-        self._transport.write(data)
-
-    def pause_reading(self) -> None:
-        """Let the sender wait."""
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Read on."""
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    def close(self) -> None:
-        """Send what is buffered for as long as the reader takes of it, then end."""
-        self._transport.close()
-        self._linger(-1)
-
-    def _linger(self, left_before: int) -> None:
-        left = self._transport.get_write_buffer_size()
-        if left == left_before:
-            self._transport.abort()
-        elif left:
-            asyncio.get_running_loop().call_later(LINGER_S, self._linger, left)
 
 
 class SocketConnection(asyncio.BufferedProtocol):
@@ -66,6 +41,7 @@ class SocketConnection(asyncio.BufferedProtocol):
     def __init__(self, door: "Door") -> None:
         self._door = door
         self._peer: Peer | None = None
+        self._channel: SocketChannel | None = None
         self._socket: socket.socket | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -73,7 +49,8 @@ class SocketConnection(asyncio.BufferedProtocol):
         transport = cast(asyncio.Transport, transport)
         self._socket = cast(socket.socket, transport.get_extra_info("socket"))
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        self._peer = self._door.admit(self, transport, self._socket)
+        self._channel = SocketChannel(transport)
+        self._peer = self._door.admit(self, self._channel, self._socket)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to put what arrives."""
@@ -81,12 +58,18 @@ class SocketConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have arrived."""
-        if self._peer is not None:
-            self._peer.received(memoryview(_read_buffer)[:nbytes])
+        global _read_buffer
+        if self._channel is not None and self._channel.is_ending:
+            self._channel.discard(nbytes)
+        elif self._peer is not None:
+            came = memoryview(_read_buffer)[:nbytes]
+            if not self._peer.received(came):
+                _read_buffer = bytearray(READ_BYTES)
 
     def eof_received(self) -> bool:
         """The client sends no more. Returns whether the channel stays open for writing."""
-        if self._peer is None or self._is_gone():
+        has_ended = self._channel is None or self._channel.is_ending
+        if self._peer is None or has_ended or self._is_gone():
             return False
         self._peer.input_ended()
         return True
@@ -137,15 +120,24 @@ class Door:
     def __init__(
         self,
         make_peer: MakePeer,
+        admission: Admission,
         max_connections: int,
         on_refusal: Callable[[str], None] = lambda code: None,
     ) -> None:
         self._make_peer = make_peer
+        self.admission = admission
         self._on_refusal = on_refusal
         self._max_connections = max_connections
         self._connections: set[SocketConnection] = set()
+        self._turned_away: set[SocketConnection] = set()
+        self.is_draining = False
         self.empty = asyncio.Event()
         self.empty.set()
+
+    def apply(self, limits: Limits, admission: Admission) -> None:
+        """Go by another configuration; whoever is inside stays."""
+        self.admission = admission
+        self._max_connections = room_for_connections(limits.max_connections)
 
     @property
     def peers(self) -> list[Peer]:
@@ -153,33 +145,50 @@ class Door:
         return [connection.peer for connection in self._connections if connection.peer is not None]
 
     def admit(
-        self, connection: SocketConnection, transport: asyncio.Transport, channel: socket.socket
+        self, connection: SocketConnection, channel: SocketChannel, client: socket.socket
     ) -> Peer | None:
         """The peer for a new connection; None when it was turned away."""
-        uid = peer_uid(channel)
-        if not may_connect(uid):
+        try:
+            credentials = credentials_of(client)
+        except OSError:  # it has gone already, and nobody can say whose it was
+            channel.close()
+            return None
+        uid = credentials.uid
+        if not self.admission.admits(credentials):
             log.warning("connection_unauthorized", uid=uid)
             text = f"uid {uid} may not use this daemon"
-            self._turn_away(transport, ProtocolError(ErrorCode.UNAUTHORIZED, text, fatal=True))
+            error = ProtocolError(ErrorCode.UNAUTHORIZED, text, fatal=True)
+            self._turn_away(connection, channel, error)
+            return None
+        if self.is_draining:
+            error = ProtocolError(
+                ErrorCode.DRAINING, "the daemon is ending", fatal=True, retry_after_ms=1000
+            )
+            self._turn_away(connection, channel, error)
             return None
         if len(self._connections) >= self._max_connections:
             text = f"{self._max_connections} clients are connected, which is the limit"
-            self._turn_away(
-                transport,
-                ProtocolError(ErrorCode.BUSY, text, fatal=True, retry_after_ms=1000),
-            )
+            error = ProtocolError(ErrorCode.BUSY, text, fatal=True, retry_after_ms=1000)
+            self._turn_away(connection, channel, error)
             return None
         self._connections.add(connection)
         self.empty.clear()
-        return self._make_peer(SocketChannel(transport), uid)
+        return self._make_peer(channel, uid)
 
     def left(self, connection: SocketConnection) -> None:
         """A connection has ended."""
         self._connections.discard(connection)
+        self._turned_away.discard(connection)
         if not self._connections:
             self.empty.set()
 
-    def _turn_away(self, transport: asyncio.Transport, error: ProtocolError) -> None:
+    def _turn_away(
+        self, connection: SocketConnection, channel: SocketChannel, error: ProtocolError
+    ) -> None:
         self._on_refusal(error.code)
-        transport.write(encode(error_message(error)))
-        transport.close()
+        channel.write(encode(error_message(error)))
+        if len(self._turned_away) < MAX_TURNED_AWAY:
+            self._turned_away.add(connection)
+            channel.refuse()
+        else:
+            channel.close()

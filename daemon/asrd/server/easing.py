@@ -32,7 +32,7 @@ class Easing:
         send: Callable[[ServedStream, ServerMessage], bool],
         advance: Callable[[ServedStream], None],
     ) -> None:
-        self._rule = rule
+        self.rule = rule
         self._pool = pool
         self._replace = replace
         self._send = send
@@ -46,7 +46,7 @@ class Easing:
         ease = Ease(
             interval_s=None if is_secondary and step >= Step.FINALS_ONLY else interval_s,
             backlog_s=(
-                self._rule.ladder.shed_backlog_s if is_secondary and step >= Step.SHED else None
+                self.rule.ladder.shed_backlog_s if is_secondary and step >= Step.SHED else None
             ),
             relief=self._relief(served) if served.is_live and step >= Step.SMALLER_MODEL else (),
         )
@@ -108,7 +108,7 @@ class Easing:
         return self._send(served, ladder_message(served, level, action, is_restored=is_restored))
 
     def _action(self, step: Step) -> str:
-        pace, ladder = self._rule.pace, self._rule.ladder
+        pace, ladder = self.rule.pace, self.rule.ladder
         return {
             Step.LONGER_CHUNKS: f"a partial at most every {pace.busy_s:g} s",
             Step.FEWER_PARTIALS: f"a partial at most every {pace.critical_s:g} s",

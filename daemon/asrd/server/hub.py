@@ -6,8 +6,8 @@ its audio scored, and lets it stand in the queue. Every other part calls it and 
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from functools import partial
 
 import structlog
 
@@ -20,6 +20,7 @@ from asrd.providers.registry import Registry
 from asrd.providers.residency import NoRoom
 from asrd.scheduler.scheduler import Scheduler
 from asrd.scheduler.slots import Placement
+from asrd.server.containing import Contained
 from asrd.server.decoding import Decoding
 from asrd.server.easing import Easing
 from asrd.server.failover import Failover, place_in
@@ -49,6 +50,7 @@ class Hub:
         self.registry = registry
         self.clock = clock
         self.tasks = TaskKeeper()
+        self.containing = partial(Contained, cut_off=self.cut_off)
         self.errors: Counter[str] = Counter()
         """What clients were refused, or told went wrong, by code."""
         self.pool = ModelPool(
@@ -123,6 +125,11 @@ class Hub:
         return [served for served in known if served.stream.state is not StreamState.CLOSED]
 
     @property
+    def sessions(self) -> int:
+        """How many there are, with a client or without."""
+        return len(self._served)
+
+    @property
     def all_streams(self) -> list[ServedStream]:
         """Every stream that has not ended."""
         return list(self._open.values())
@@ -167,8 +174,17 @@ class Hub:
 
     def advance(self, served: ServedStream) -> None:
         """Move a stream on after anything happened to it."""
-        stream, session = served.stream, served.session
-        told = session.collect(stream)
+        self._advance(served, served.session.collect(served.stream))
+
+    def heard(self, served: ServedStream) -> None:
+        """Audio came: that changes what is wanted only where it tells something (a drop, say)."""
+        if told := served.session.collect(served.stream):
+            self._advance(served, told)
+        elif served.stream.has_unscored:
+            self.voice.wake(served)
+
+    def _advance(self, served: ServedStream, told: list[Effect]) -> None:
+        stream = served.stream
         if stream.state is StreamState.CLOSED:
             if told and isinstance(told[-1], effects.StreamClosed):
                 self._ended(served, told[-1])
@@ -178,16 +194,6 @@ class Hub:
             self.decoding.update(served)
         if told:
             self._tell(served, told)
-
-    @contextmanager
-    def containing(self, served: ServedStream) -> Iterator[None]:
-        """Let an unexpected error cost the stream that it struck and no other."""
-        try:
-            yield
-        except Exception:  # a bug, whichever: it is logged with its traceback
-            log.exception("stream_failed", **served.names)
-            text = "the daemon failed on this stream; its log says why"
-            self.cut_off(served, ErrorCode.INTERNAL, text)
 
     def cut_off(self, served: ServedStream, code: ErrorCode, problem: str) -> None:
         """End a stream that cannot be served, and say why."""

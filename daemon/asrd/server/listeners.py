@@ -8,13 +8,17 @@ import fcntl
 import os
 import socket
 import stat
-import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
+
 from asrd.errors import StartupError
+from asrd.server.admission import Admission
+
+log = structlog.get_logger()
 
 EX_USAGE = 64
 EX_UNAVAILABLE = 69
@@ -25,6 +29,10 @@ MAX_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 """`sun_path` with its closing zero."""
 
 BACKLOG = 128
+
+OWN_DIRECTORY = 0o700
+GROUPS_SOCKET = 0o660
+ANYBODYS_SOCKET, PASSABLE_DIRECTORY = 0o666, 0o711
 FIRST_INHERITED_FD = 3
 
 
@@ -67,9 +75,11 @@ def _listener_at(descriptor: int) -> socket.socket | None:
 
 
 @contextmanager
-def bound_socket(path: Path) -> Iterator[socket.socket]:
+def bound_socket(path: Path, admission: Admission) -> Iterator[socket.socket]:
     """A listening socket at `path`, mode 0600 in a 0700 directory of one's own.
 
+    Where others are admitted they must be able to reach it: the directory becomes 0711, and the
+    socket 0660 with the one group that is admitted, or 0666. Then it is who connects that decides.
     The path is removed again at the end.
 
     Raises:
@@ -96,6 +106,8 @@ def bound_socket(path: Path) -> Iterator[socket.socket]:
         _take(lock, path)
         listener = _bind(path)
         try:
+            if admission.serves_others:
+                _open_up(path, admission.only_group)
             yield listener
         finally:
             listener.close()
@@ -106,7 +118,7 @@ def bound_socket(path: Path) -> Iterator[socket.socket]:
 
 def _prepare_directory(directory: Path) -> None:
     """Make the directory if there is none; a directory that others may write to is refused."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.mkdir(mode=OWN_DIRECTORY, parents=True, exist_ok=True)
     info = directory.stat()
     others_write = info.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not info.st_mode & stat.S_ISVTX
     if info.st_uid not in (os.geteuid(), 0) or others_write:
@@ -169,17 +181,35 @@ def _answers(path: Path) -> bool:
     return True
 
 
-def peer_uid(connection: socket.socket) -> int:
-    """The uid of the process at the other end of a Unix socket, as the kernel attests it."""
-    if sys.platform == "darwin":
-        local_peercred, xucred = 0x001, struct.Struct("=IIH16I")  # sys/un.h, sys/ucred.h
-        raw = connection.getsockopt(0, local_peercred, xucred.size + 2)
-        return int(struct.unpack_from("=II", raw)[1])
-    credentials = struct.Struct("=iII")  # struct ucred: pid, uid, gid
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
-    return int(credentials.unpack(raw)[1])
+def _open_up(path: Path, only_group: int | None) -> None:
+    """Let others reach the socket: one group, or anybody.
+
+    The directory is opened for passing through if it is ours and holds nothing but the socket and
+    its lock. Any other is left as it is, with a word in the log where it is in the way.
+    """
+    mode = ANYBODYS_SOCKET
+    if only_group is not None:
+        try:
+            os.chown(path, -1, only_group)
+            mode = GROUPS_SOCKET
+        except PermissionError:  # we are not in it: then the check of who connects does it alone
+            log.info("socket_open_to_all", reason=f"cannot give the socket to group {only_group}")
+    path.chmod(mode)
+    directory = path.parent
+    others = {each.name for each in directory.iterdir()} - {path.name, path.name + ".lock"}
+    if directory.stat().st_uid == os.geteuid() and not others:
+        directory.chmod(directory.stat().st_mode | PASSABLE_DIRECTORY)
+    closed = [each for each in directory.absolute().parents if not _lets_pass(each)]
+    if not _lets_pass(directory):
+        closed.insert(0, directory)
+    if closed:
+        log.warning(
+            "socket_out_of_reach",
+            directory=str(closed[0]),
+            advice="others are admitted but cannot pass here: chmod 711 it, or choose another "
+            "place with --socket",
+        )
 
 
-def may_connect(uid: int) -> bool:
-    """Whether a peer of that uid is served: the daemon's own user, and root."""
-    return uid in (os.geteuid(), 0)
+def _lets_pass(directory: Path) -> bool:
+    return bool(directory.stat().st_mode & stat.S_IXOTH)

@@ -1,29 +1,65 @@
-"""What waits to be written to one connection: bounded, and partials make room for newer ones.
+"""What waits to be written to one connection: bounded, and newer readings replace older ones.
 
     send ──► the batch ──flush──► channel
       └──(it takes nothing now)──► the queue ──resume──► channel
+    send_again ──► the replay ──a piece at a time──► channel, before the queue
 
 What is said in one go is written in one go: a wake-up of the reader costs more than the bytes.
 
-A reader that takes nothing for the send timeout, or lets the queue fill, is a slow consumer; the
-owner is told once and closes the connection.
+What the kernel has taken is the reader's. What counts is what this process still holds for it: the
+channel's own buffer and the queue. A reader is a slow consumer when that is over the hard limit,
+when it has been over the soft limit for a while although a little is taken now and then, or when
+nothing is taken for the send timeout. The owner is told once and closes the connection.
+
+All outboxes of the daemon stand on one shelf, whose room is less than what they might take
+together. When it is full, the reader who takes most of it is given up, whoever filled it.
+
+A replay (segments that are sent again after a resume) is made as fast as it is taken, a piece at a
+time. It costs no memory here, however long it is, so it counts for no limit.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Protocol
 
 from asrd.clock import Clock
+from asrd.config import Limits
 
-MAX_BATCH_BYTES = 2**16
+MAX_BATCH_BYTES = 2**15
+"""With the channel's own buffer, which takes one batch more when it is almost full, less than the
+soft limit: who is in the midst of a long replay is not behind."""
 
 
 class Channel(Protocol):
     """The writing half of a byte channel, as asyncio's transports have it."""
 
+    @property
+    def buffered_bytes(self) -> int:
+        """What was written and has not been sent."""
+        ...
+
     def write(self, data: bytes) -> None:
         """Send bytes; what cannot be sent yet is buffered there."""
         ...
+
+
+class Shelf:
+    """The room for what waits in all outboxes together."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.held_bytes = 0
+        self._outboxes: set[Outbox] = set()
+
+    def put(self, outbox: "Outbox", size: int) -> None:
+        """So many bytes more wait in an outbox, or less."""
+        self.held_bytes += size
+        if outbox.waiting_bytes:
+            self._outboxes.add(outbox)
+        else:
+            self._outboxes.discard(outbox)
+        while self.held_bytes > self.max_bytes:
+            max(self._outboxes, key=lambda each: each.waiting_bytes).give_up()
 
 
 class Outbox:
@@ -33,41 +69,59 @@ class Outbox:
         self,
         channel: Channel,
         clock: Clock,
+        limits: Limits,
+        shelf: Shelf,
         *,
-        max_bytes: int,
-        max_messages: int,
-        send_timeout_s: float,
         on_slow: Callable[[], None],
     ) -> None:
         self._channel = channel
         self._clock = clock
-        self._max_bytes = max_bytes
-        self._max_messages = max_messages
-        self._send_timeout_s = send_timeout_s
+        self._limits = limits
+        self._shelf = shelf
         self._on_slow = on_slow
         self._batch: list[bytes] = []
         self._batch_bytes = 0
+        self._replay: Iterator[bytes] | None = None
         self._waiting: OrderedDict[Hashable, bytes] = OrderedDict()
-        self._bytes = 0
+        self.waiting_bytes = 0
         self._count = 0
         self._paused_at_s: float | None = None
+        self._above_since_s: float | None = None
         self._is_closed = False
         self.coalesced = 0
 
     @property
     def is_empty(self) -> bool:
         """Whether the channel has been given everything."""
-        return not self._waiting and not self._batch
+        return not self._waiting and not self._batch and self._replay is None
+
+    @property
+    def held_bytes(self) -> int:
+        """What this process holds for the reader."""
+        return self._channel.buffered_bytes + self.waiting_bytes + self._batch_bytes
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much waits that who asks for more ought to take what there is first."""
+        if self._paused_at_s is None and self._replay is None:
+            return False
+        has_many = 2 * len(self._waiting) > self._limits.outbox_messages
+        return has_many or self.held_bytes > self._limits.outbox_soft_bytes
+
+    @property
+    def may_replay(self) -> bool:
+        """Whether there is something to be sent again, and the channel takes it now."""
+        return self._replay is not None and self._paused_at_s is None
 
     def send(self, frame: bytes, replaces: Hashable = None) -> None:
         """Take a frame; it is written by the next `flush`, or waits until there is room.
 
-        Frames with the same `replaces` key are readings of one thing: the newer takes the place
-        of one that still waits.
+        Frames with the same `replaces` key are readings of one thing. Where one of them still
+        waits it is left out, and the newer stands where it was said: nothing is told early.
         """
         if self._is_closed:
             return
-        if self._paused_at_s is None:
+        if self._paused_at_s is None and self._replay is None:
             self._batch.append(frame)
             self._batch_bytes += len(frame)
             if self._batch_bytes >= MAX_BATCH_BYTES:
@@ -76,13 +130,45 @@ class Outbox:
         if replaces is None:
             self._count += 1
             replaces = self._count
-        elif replaces in self._waiting:
-            self._bytes -= len(self._waiting[replaces])
+        elif (older := self._waiting.pop(replaces, None)) is not None:
+            self._wait_for(-len(older))
             self.coalesced += 1
         self._waiting[replaces] = frame
-        self._bytes += len(frame)
-        if self._bytes > self._max_bytes or len(self._waiting) > self._max_messages:
-            self._give_up()
+        self._wait_for(len(frame))
+        limits = self._limits
+        if (
+            len(self._waiting) > limits.outbox_messages
+            or self.held_bytes > limits.outbox_bytes
+            or self._is_long_above()
+        ):
+            self.give_up()
+
+    def send_again(self, frames: Iterator[bytes]) -> None:
+        """Send frames that are made one by one as they are taken. To be called once.
+
+        A first piece is written now; `replay_on` writes the next, where `may_replay`. What is sent
+        meanwhile waits behind all of them.
+        """
+        self.flush()
+        if not self._is_closed:
+            self._replay = frames
+            self.replay_on()
+
+    def replay_on(self) -> None:
+        """Write the next piece of what is sent again."""
+        piece: list[bytes] = []
+        size = 0
+        while self.may_replay and size < MAX_BATCH_BYTES:
+            frame = next(self._replay or iter(()), None)
+            if frame is None:
+                self._replay = None
+            else:
+                piece.append(frame)
+                size += len(frame)
+        if piece:
+            self._channel.write(b"".join(piece))  # may pause
+        if self._replay is None:
+            self._write_waiting()
 
     def flush(self) -> None:
         """Write what was sent since the last flush."""
@@ -99,25 +185,63 @@ class Outbox:
         """The channel takes bytes again."""
         self._paused_at_s = None
         self.flush()
-        while self._waiting and self._paused_at_s is None:
-            _, frame = self._waiting.popitem(last=False)
-            self._bytes -= len(frame)
-            self._channel.write(frame)  # may pause again
+        if self._replay is not None:
+            self.replay_on()
+        else:
+            self._write_waiting()
+        self._is_long_above()
 
     def check(self) -> None:
-        """Give the reader up if it has taken nothing for too long. Call it now and then."""
+        """Give the reader up if it has been too slow for too long. Call it now and then."""
         since_s = self._paused_at_s
-        if since_s is not None and self._clock.now_s() - since_s >= self._send_timeout_s:
-            self._give_up()
+        is_stalled = (
+            since_s is not None and self._clock.now_s() - since_s >= self._limits.send_timeout_s
+        )
+        if self._is_long_above() or is_stalled:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Drop what waits and tell the owner that this reader is too slow, once."""
+        if not self._is_closed:
+            self.close()
+            self._on_slow()
+
+    def finish(self) -> None:
+        """Hand all that waits over to the channel, which is about to close, and close.
+
+        What would have been sent again is left out: who comes back is sent it then.
+        """
+        self.flush()
+        if self._waiting:
+            self._channel.write(b"".join(self._waiting.values()))
+        self.close()
 
     def close(self) -> None:
         """Let go of everything; what is sent from now on goes nowhere."""
         self._is_closed = True
         self._batch.clear()
+        self._batch_bytes = 0
         self._waiting.clear()
-        self._bytes = 0
+        self._wait_for(-self.waiting_bytes)
+        self._replay = None
 
-    def _give_up(self) -> None:
-        if not self._is_closed:
-            self.close()
-            self._on_slow()
+    def _write_waiting(self) -> None:
+        """Write what waits, in batches, for as long as the channel takes it."""
+        while self._waiting and self._paused_at_s is None:
+            _, frame = self._waiting.popitem(last=False)
+            self._wait_for(-len(frame))
+            self._channel.write(frame)  # may pause again
+
+    def _wait_for(self, size: int) -> None:
+        self.waiting_bytes += size
+        self._shelf.put(self, size)
+
+    def _is_long_above(self) -> bool:
+        """Note whether the soft limit is passed; tell whether it has been for too long."""
+        if self.held_bytes <= self._limits.outbox_soft_bytes:
+            self._above_since_s = None
+            return False
+        now_s = self._clock.now_s()
+        if self._above_since_s is None:
+            self._above_since_s = now_s
+        return now_s - self._above_since_s >= self._limits.outbox_soft_s

@@ -67,6 +67,14 @@ class Overload:
         self._back: dict[int, ServedStream] = {}
         self._is_stale = False
 
+    def apply(self, rule: Scheduling) -> None:
+        """Go by another rule; streams feel it at the next look."""
+        self._rule = self._easing.rule = rule
+        for group in self._groups.values():
+            group.ladder.apply(rule.ladder)
+            group.pacer = Pacer(rule.pace)
+        self._is_stale = True
+
     # ── looking ───────────────────────────────────────────────────────────────────────────────
 
     @property

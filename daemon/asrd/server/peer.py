@@ -4,28 +4,28 @@ The peer knows no socket. Whoever owns the byte channel feeds it what arrives, t
 of input and of the loss of the channel, and gives it a `PeerChannel` to write to.
 """
 
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from collections.abc import Hashable, Iterable
+from typing import Protocol
 
 import structlog
 
 from asrd.errors import AsrdError, ErrorCode, ProtocolError
+from asrd.server.answers import LateAnswers
+from asrd.server.greeting import greet
+from asrd.server.hearing import Hearing
 from asrd.server.hub import Hub
-from asrd.server.outbox import Channel, Outbox
+from asrd.server.outbox import Channel, Outbox, Shelf
 from asrd.server.report import Reporter
 from asrd.server.served import ServedStream
 from asrd.server.sessions import SessionStore
-from asrd.server.translate import error_message, welcome_message
+from asrd.server.translate import error_message
+from asrd.server.turns import SLICE_S, Turns
 from asrd.session.session import Session
 from asrd.session.states import StreamState
 from asrd.wire import messages as wire
 from asrd.wire.codec import encode
-from asrd.wire.connection import ServerConnection
 
 log = structlog.get_logger()
-
-MAX_ANSWERS_DUE = 16
-"""Health checks and loads that one connection may have under way."""
 
 
 class PeerChannel(Channel, Protocol):
@@ -43,6 +43,10 @@ class PeerChannel(Channel, Protocol):
         """Send what is buffered, then end."""
         ...
 
+    def refuse(self) -> None:
+        """End like `close`, but take and forget what still comes, so that the last is read."""
+        ...
+
 
 class Peer:
     """One client's connection, from its first byte to its last."""
@@ -55,6 +59,8 @@ class Peer:
         hub: Hub,
         sessions: SessionStore,
         reporter: Reporter,
+        turns: Turns,
+        shelf: Shelf,
     ) -> None:
         limits = hub.config.limits
         self._channel = channel
@@ -62,31 +68,52 @@ class Peer:
         self._hub = hub
         self._sessions = sessions
         self._reporter = reporter
+        self._turns = turns
         self._limits = limits
-        self._connection = ServerConnection(limits.max_frame_bytes)
         self._session: Session | None = None
         self._touched: dict[int, ServedStream] = {}
         self._has_input_ended = False
         self._is_reading_paused = False
         self._is_closing = False
-        self._answers_due = 0
+        self._is_in_line = False
         self.was_refused = False
-        self._opened_at_s = self._heard_at_s = hub.clock.now_s()
-        self.outbox = Outbox(
-            channel,
-            hub.clock,
-            max_bytes=limits.outbox_bytes,
-            max_messages=limits.outbox_messages,
-            send_timeout_s=limits.send_timeout_s,
-            on_slow=self._give_up_reader,
+        self._answers = LateAnswers(
+            hub, reporter, send=self.send, refuse=self._refuse, answered=self._answered
         )
+        self.outbox = Outbox(channel, hub.clock, limits, shelf, on_slow=self._give_up_reader)
+        self._hearing = Hearing(hub.clock, limits, lambda: self.outbox.is_crowded)
 
     # ── what the channel's owner tells ────────────────────────────────────────────────────────
 
-    def received(self, data: memoryview) -> None:
-        """Bytes have arrived."""
-        self._heard_at_s = self._hub.clock.now_s()
-        for said in self._connection.receive(data):
+    def received(self, data: memoryview) -> bool:
+        """Bytes have arrived. Returns whether all of them are worked off.
+
+        If not, no more are read for now, and `data` has to be left as it is: the rest is worked
+        off when this connection has its next turn, and has taken the answers that it asked for.
+        """
+        self._hearing.take(data)
+        self._work_off(self._turns.slice_s)
+        return not self._hearing.has_more
+
+    def _go_on(self) -> None:
+        """It is this connection's turn: work off more of what arrived, send again more."""
+        self._is_in_line = False
+        if self.outbox.may_replay:
+            self.outbox.replay_on()
+        if self._hearing.may_go_on:
+            self._work_off(SLICE_S)
+        self._stand_in_line()
+        if self._has_input_ended:
+            self._end_if_finished()
+
+    def _stand_in_line(self) -> None:
+        has_more = self._hearing.may_go_on or self.outbox.may_replay
+        if has_more and not self._is_in_line:
+            self._is_in_line = True
+            self._turns.wait(self._go_on)
+
+    def _work_off(self, slice_s: float) -> None:
+        for said in self._hearing.slice(slice_s):
             try:
                 if isinstance(said, ProtocolError):
                     raise said
@@ -102,13 +129,14 @@ class Peer:
         with self._hub.decoding.together():
             for served in touched.values():
                 with self._hub.containing(served):
-                    self._hub.advance(served)
-        self._balance_reading()
+                    self._hub.heard(served)
+        self._balance_reading(touched.values())
         self.outbox.flush()
+        self._stand_in_line()
 
     def input_ended(self) -> bool:
         """The client will say no more: finish what it began. Returns whether a frame was cut."""
-        was_cut = self._connection.is_mid_frame
+        was_cut = self._hearing.is_mid_frame
         if was_cut:
             log.warning("input_ended_in_frame", session=self._session_id)
         self._has_input_ended = True
@@ -122,7 +150,7 @@ class Peer:
     def lost(self) -> None:
         """The channel is gone. The session stays, for the client to come back to."""
         self._is_closing = True
-        self._connection.stop()
+        self._hearing.stop()
         self.outbox.close()
         if self._session is not None:
             self._sessions.leave(self._session)
@@ -137,18 +165,14 @@ class Peer:
         """Look after time: greetings that do not come, idle peers, stalled readers."""
         if self._is_closing:
             return
-        now_s = self._hub.clock.now_s()
         self.outbox.check()
-        limits = self._limits
-        if self._session is None:
-            if now_s - self._opened_at_s >= limits.hello_timeout_s and not self._has_input_ended:
-                text = f"no hello came within {limits.hello_timeout_s:g} s"
-                self._refuse(ProtocolError(ErrorCode.HELLO_EXPECTED, text, fatal=True))
-        elif (
-            now_s - self._heard_at_s >= limits.idle_timeout_s
-            and not self._has_input_ended
-            and not self._is_reading_paused
-        ):
+        if self._has_input_ended or self._is_reading_paused:
+            return
+        try:
+            self._hearing.patience.check(is_greeted=self._session is not None)
+        except ProtocolError as error:
+            self._refuse(error)
+        if self._hearing.patience.is_idle and not self._is_closing:
             log.info("idle_connection_closed", session=self._session_id)
             self._close()
 
@@ -170,40 +194,16 @@ class Peer:
                 self._hub.open(self._open_session, message)
             case wire.Flush() | wire.Close() | wire.Cancel():
                 self._control(message)
-            case wire.GetHealth():
-                self._answer_later(self._send_health(deep=message.deep))
             case wire.GetStats():
                 self.send(self._reporter.stats())
-            case wire.Load() | wire.Unload():
-                self._answer_later(self._load_or_unload(message))
+            case wire.GetHealth() | wire.Load() | wire.Unload():
+                self._answers.begin(message)
 
     def _hello(self, message: wire.Hello) -> None:
-        if self._hub.is_draining:
-            raise ProtocolError(
-                ErrorCode.DRAINING, "the daemon is ending", fatal=True, retry_after_ms=1000
-            )
-        session = self._sessions.find(message.resume, self._uid) if message.resume else None
-        again: list[wire.ServerMessage] = []
-        is_resumed = session is not None
-        if session is None:
-            if self._sessions.connected >= self._limits.max_sessions:
-                text = f"{self._limits.max_sessions} sessions are open, which is the limit"
-                raise ProtocolError(ErrorCode.BUSY, text, fatal=True, retry_after_ms=1000)
-            session = self._sessions.create(self._uid, self)
-        else:
-            again = self._sessions.resume(session, message.have, self)
-        self._session = session
-        providers = list(self._hub.registry.registered)
-        self.send(welcome_message(session, self._limits, providers, is_resumed=is_resumed))
-        for told in again:
-            self.send(told)
-        log.info(
-            "client_connected",
-            session=session.session_id,
-            client=message.client,
-            uid=self._uid,
-            resumed=is_resumed,
-        )
+        greeting = greet(message, self._uid, self, self._hub, self._sessions)
+        self._session = greeting.session
+        self.send(greeting.welcome)
+        self.outbox.send_again(encode(told) for told in greeting.again)
 
     def _audio(self, message: wire.Audio) -> None:
         served = self._hub.get(self._open_session, message.stream)
@@ -215,7 +215,7 @@ class Peer:
                 stream=message.stream,
             )
         self._touched[message.stream] = served
-        served.receive(message.data, message.offset, self._heard_at_s)
+        served.receive(message.data, message.offset, self._hearing.patience.heard_at_s)
 
     def _control(self, message: wire.Flush | wire.Close | wire.Cancel) -> None:
         served = self._hub.get(self._open_session, message.stream)
@@ -229,60 +229,31 @@ class Peer:
                 self._hub.advance(served)  # its number is free at once
         self._touched[message.stream] = served
 
-    def _answer_later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Let an answer take its time without holding up the messages behind it."""
-        if self._answers_due >= MAX_ANSWERS_DUE:
-            work.close()
-            raise ProtocolError(
-                ErrorCode.BUSY,
-                f"{MAX_ANSWERS_DUE} requests of this connection are being worked on",
-                retry_after_ms=1000,
-            )
-        self._answers_due += 1
-        self._hub.tasks.start(work).add_done_callback(self._answered)
-
-    def _answered(self, _: object) -> None:
-        self._answers_due -= 1
+    def _answered(self) -> None:
         self.outbox.flush()
         if self._has_input_ended:
             self._end_if_finished()
-
-    async def _send_health(self, *, deep: bool) -> None:
-        self.send(await self._reporter.health(deep=deep))
-
-    async def _load_or_unload(self, message: wire.Load | wire.Unload) -> None:
-        try:
-            key = self._hub.resolve(message.provider, message.model)
-            if isinstance(message, wire.Load):
-                await self._hub.ensure(key)
-            else:
-                await self._hub.pool.unload(key)
-        except ProtocolError as error:
-            self._refuse(error)
-        else:
-            self.send(await self._reporter.health())
 
     # ── out ───────────────────────────────────────────────────────────────────────────────────
 
     def send(self, message: wire.ServerMessage) -> None:
         """Send a message, or let it wait in the outbox."""
-        replaces = None
-        if isinstance(message, wire.Partial):
-            replaces = (message.stream, message.id)
-        elif isinstance(message, wire.Error):
+        if isinstance(message, wire.Error):
             self._hub.errors[message.code] += 1
-        self.outbox.send(encode(message), replaces)
+        self.outbox.send(encode(message), _replaces(message))
 
     def moved_on(self) -> None:
         """A stream has told all it had to tell: write it; see if there is room again."""
         self.outbox.flush()
-        self._balance_reading()
+        if self._is_reading_paused:
+            self._balance_reading()
         if self._has_input_ended:
             self._end_if_finished()
 
     def resumed_writing(self) -> None:
         """The channel takes bytes again."""
         self.outbox.resume()
+        self._stand_in_line()
         if self._has_input_ended:
             self._end_if_finished()
 
@@ -291,36 +262,47 @@ class Peer:
         if error.fatal:
             self.was_refused = True
             log.info("connection_refused", session=self._session_id, code=error.code)
-            self._close()
+            self._close(is_refusal=True)
 
     def _give_up_reader(self) -> None:
         log.warning("slow_consumer", session=self._session_id)
         text = "the reader does not keep up; connect again and resume"
         error = ProtocolError(ErrorCode.SLOW_CONSUMER, text, fatal=True)
         self._channel.write(encode(error_message(error)))
-        self._close()
+        self._close(is_refusal=True)
 
-    def _close(self) -> None:
+    def _close(self, *, is_refusal: bool = False) -> None:
         if not self._is_closing:
             self._is_closing = True
-            self._connection.stop()
-            self.outbox.flush()
-            self._channel.close()
+            self._hearing.stop()
+            self.outbox.finish()
+            if is_refusal:
+                self._channel.refuse()
+            else:
+                self._channel.close()
 
     def _end_if_finished(self) -> None:
         """After the end of input: close when every stream has ended and all is written."""
-        if not self._streams and not self._answers_due and self.outbox.is_empty:
+        if not self._streams and not self._answers.due and self.outbox.is_empty:
             self._close()
 
-    def _balance_reading(self) -> None:
-        """Make a lossless sender wait that is far past its credit, and only for so long."""
-        must_wait = any(served.stream.is_overdrawn for served in self._streams)
+    def _balance_reading(self, heard: Iterable[ServedStream] = ()) -> None:
+        """Make a sender wait while it is far past its credit, or all it said is not worked off.
+
+        Only streams that were `heard` just now can have come to be past it.
+        """
+        suspects = self._streams if self._is_reading_paused else heard
+        is_overdrawn = any(
+            served.stream.is_overdrawn and served.stream.state is not StreamState.CLOSED
+            for served in suspects
+        )
+        must_wait = is_overdrawn or self._hearing.has_more
         if must_wait and not self._is_reading_paused and not self._is_closing:
             self._is_reading_paused = True
             self._channel.pause_reading()
         elif self._is_reading_paused and not must_wait:
             self._is_reading_paused = False
-            self._heard_at_s = self._hub.clock.now_s()
+            self._hearing.patience.read_again()
             if not self._is_closing:
                 self._channel.resume_reading()
 
@@ -339,3 +321,18 @@ class Peer:
     @property
     def _streams(self) -> list[ServedStream]:
         return self._hub.streams_of(self._session) if self._session is not None else []
+
+
+def _replaces(message: wire.ServerMessage) -> Hashable:
+    """What the message is the newest reading of, if of anything.
+
+    A newer commit or credit of a stream says all that an older one says. It is never told before
+    a segment that it covers, because the newer stands in the queue where it was said.
+    """
+    match message:
+        case wire.Partial():
+            return (message.stream, message.id)
+        case wire.Ack() | wire.Credit():
+            return (type(message), message.stream)
+        case _:
+            return None

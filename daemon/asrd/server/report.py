@@ -1,5 +1,6 @@
 """Health and statistics, as the daemon tells them."""
 
+import asyncio
 from typing import Any
 
 from asrd.scheduler.measures import Tally
@@ -37,6 +38,8 @@ class Reporter:
         return Stats(
             counters={
                 "streams_open": len(hub.all_streams),
+                "sessions": hub.sessions,
+                "tasks": len(asyncio.all_tasks()),
                 "decodes_running": scheduler.slots.running,
                 "decode_slots": scheduler.slots.local,
                 "streams_waiting": scheduler.waiting,

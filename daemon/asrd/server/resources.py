@@ -32,6 +32,14 @@ class Resources:
         self._used_s: tuple[float, float, float] | None = None
         self.others_cpu = 0.0
 
+    def apply(self, rule: Scheduling) -> None:
+        """Go by another rule. Where slots are counted automatically, that begins anew."""
+        is_auto = rule.slots == "auto"
+        if (is_auto, rule.concurrency) != (self._is_auto, self._rule):
+            self._is_auto = is_auto
+            self._rule = rule.concurrency
+            self._limit = AdaptiveLimit(rule.concurrency, usable_cores())
+
     def check(self) -> None:
         """Look, and let the scheduler know. To be called every half second or so."""
         memory_free = available_memory_bytes() / self._machine_bytes

@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 READ_BYTES = 2**16
 WRITE_HIGH_BYTES = 2**16
+LINGER_S = 5.0
+"""How long a reader may take nothing of what is buffered for it when the channel closes."""
 
 
 def take_stdout() -> int:
@@ -63,6 +65,11 @@ class StdioChannel:
         threading.Thread(target=self._read, args=(peer,), name="stdin", daemon=True).start()
         threading.Thread(target=self._write, name="stdout", daemon=True).start()
 
+    @property
+    def buffered_bytes(self) -> int:
+        """What was written and has not been taken."""
+        return self._unwritten
+
     def write(self, data: bytes) -> None:
         """Hand bytes to the writing thread."""
         if self._is_closing:
@@ -81,10 +88,21 @@ class StdioChannel:
         self._may_read.set()
 
     def close(self) -> None:
-        """Write what is left, then end."""
+        """Write what is left for as long as the reader takes of it, then end."""
         if not self._is_closing:
             self._is_closing = True
             self._to_write.put(None)
+            self._linger(-1)
+
+    def _linger(self, left_before: int) -> None:
+        if self._unwritten == left_before and not self.ended.is_set():
+            self._ended(TimeoutError(f"nothing was read from it for {LINGER_S:g} s"))
+        elif not self.ended.is_set():
+            self._loop.call_later(LINGER_S, self._linger, self._unwritten)
+
+    def refuse(self) -> None:
+        """The same: nobody resets a pipe for what lies unread in the other."""
+        self.close()
 
     # ── in the reading thread ─────────────────────────────────────────────────────────────────
 
@@ -143,6 +161,6 @@ class StdioChannel:
             self._on_resume()
 
     def _ended(self, failed: OSError | None) -> None:
-        self.failed = failed
+        self.failed = self.failed or failed
         self._is_closing = True
         self.ended.set()

@@ -1,0 +1,114 @@
+"""The daemon's end: every stream finished, every client told, and never later than promised.
+
+Three things bound it. Streams have the drain timeout. Who has to be told the last of it has the
+rest of that time, and a second at the least. And a thread of its own ends the process when all
+that has not brought it about, whatever hangs.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import structlog
+
+from asrd.clock import Clock
+from asrd.server import logs
+from asrd.server.hub import Hub
+from asrd.server.monotonic import LONGEST_TICK_S, MonotonicClock
+from asrd.server.peer import Peer
+from asrd.server.served import ServedStream
+
+log = structlog.get_logger()
+
+EX_OK = 0
+
+LAST_WORDS_S = 1.0
+"""After the last stream: how long connections may take to be sent their last frames."""
+
+STOP_S = 1.8
+"""How much later than the drain timeout the process ends at the latest, hung or not."""
+
+
+async def drain(hub: Hub, peers: Callable[[], list[Peer]], everybody_left: asyncio.Event) -> None:
+    """Finish every stream within the drain timeout, then say goodbye. A bug in one costs that one.
+
+    `peers` gives every connected peer; `everybody_left` is set while there is none.
+    """
+    hub.is_draining = True
+    until_s = hub.clock.now_s() + hub.config.limits.drain_timeout_s
+    log.info("draining", streams=len(hub.all_streams))
+    for served in hub.all_streams:
+        _step(hub, served, served.stream.drain)
+    await _wait(hub.no_streams, hub.clock, until_s)
+    for served in hub.all_streams:
+        log.warning("stream_cut_off", stream=served.asked.stream)
+        _step(hub, served, partial(served.stream.cancel, "shutdown"))
+    for peer in peers():
+        try:
+            peer.finish()
+        except Exception:  # a bug, whichever: the others hear the end all the same
+            log.exception("goodbye_failed")
+    until_s = max(until_s, hub.clock.now_s() + LAST_WORDS_S)
+    await _wait(everybody_left, hub.clock, until_s)
+
+
+def _step(hub: Hub, served: ServedStream, change: Callable[[], None]) -> None:
+    try:
+        with hub.containing(served):
+            change()
+            hub.advance(served)
+    except Exception:  # not even its failure could be told
+        log.exception("drain_step_failed", **served.names)
+
+
+async def _wait(event: asyncio.Event, clock: Clock, until_s: float) -> None:
+    """Wait for an event until a moment; time that the daemon sleeps through does not count."""
+    while not event.is_set() and (left_s := until_s - clock.now_s()) > 0:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(left_s, LONGEST_TICK_S / 2)):
+                await event.wait()
+
+
+class Guard:
+    """Ends the process from a thread of its own when its end takes too long.
+
+    What hangs may be a plugin in the loop's thread, a call that no signal interrupts, or a thread
+    that Python would wait for. Workers end by themselves when the core is gone.
+    """
+
+    def __init__(self) -> None:
+        self.last: Callable[[], object] = lambda: None
+        """Called before the process is ended, should it come to that."""
+        self._is_over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "Guard":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """All has ended as it should."""
+        self._is_over.set()
+
+    def begin(self, within_s: float) -> None:
+        """The end has begun. Told again, the first time counts."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._watch, args=(within_s,), name="end", daemon=True
+            )
+            self._thread.start()
+
+    def _watch(self, within_s: float) -> None:
+        clock = MonotonicClock()
+        until_s = clock.now_s() + within_s
+        while (left_s := until_s - clock.now_s()) > 0:
+            if self._is_over.wait(min(left_s, LONGEST_TICK_S / 2)):
+                return
+        log.error("end_overdue", within_s=within_s)
+        try:
+            self.last()
+            logs.flush()
+        finally:
+            os._exit(EX_OK)

@@ -1,0 +1,145 @@
+"""The drain: who comes meanwhile is told, and nobody holds it up."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from asrd.wire.codec import encode
+from asrd.wire.messages import Closed, Error, Hello, Open, Ping, Segment, Welcome
+from faults.scenes import MARKED_AT_S, PHRASE, is_decoding, unruly_daemon
+from support.daemon import Daemon, command, environment, running_daemon
+from support.unruly import marked
+from support.waiting import wait_until
+from support.wire_client import Ended, WireClient
+
+BUSY_MACHINE_S = 1.0
+"""What a test grants a machine that has other things to do."""
+
+BAD = marked(PHRASE, MARKED_AT_S)
+
+
+def test_who_connects_during_the_drain_is_told(tmp_path: Path) -> None:
+    with unruly_daemon(tmp_path, deed="sleep") as daemon, daemon.greet() as client:
+        client.open(1, partials=False)
+        client.speak(1, BAD)
+        wait_until(lambda: is_decoding(client), "a decode that never ends")
+        daemon.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: daemon.logged("draining"), "the drain")
+        for _ in range(20):
+            with WireClient(daemon.path) as late:
+                error = late.expect(Error)
+                assert (error.code, error.fatal) == ("draining", True)
+                assert error.retry_after_ms
+                late.read_to_end()
+        client.send(Open(stream=2))
+        assert client.expect(Error).code == "draining"
+        assert daemon.terminate() == 0
+
+
+def test_nobody_is_left_in_the_queue_at_the_end(tmp_path: Path) -> None:
+    """Who connects, at whatever moment of the end, is served, told, or finds no daemon."""
+    with running_daemon(tmp_path, limits={"drain_timeout_s": 0.3}) as daemon:
+        with daemon.greet() as client:
+            client.open(1, partials=False)
+            os.kill(daemon.worker("echo/echo"), signal.SIGSTOP)
+            client.speak(1, PHRASE)
+            daemon.process.send_signal(signal.SIGTERM)
+            told = 0
+            while daemon.process.poll() is None:
+                try:
+                    late = WireClient(daemon.path)
+                except (FileNotFoundError, ConnectionRefusedError):
+                    continue
+                with late:
+                    with suppress(Ended):
+                        late.send(Hello())
+                    assert late.expect(Error).code == "draining"
+                    told += 1
+        assert told > 10
+        assert daemon.process.returncode == 0
+
+
+@pytest.mark.parametrize("when", ["before", "amid"])
+def test_a_reader_that_stalls_does_not_hold_up_the_end(tmp_path: Path, when: str) -> None:
+    drain_s = 1.0
+    with (
+        running_daemon(tmp_path, limits={"drain_timeout_s": drain_s}) as daemon,
+        WireClient(daemon.path) as stalled,
+        daemon.greet() as other,
+    ):
+        stalled.hello()
+        if when == "before":
+            stalled.socket.setblocking(True)
+            stalled.socket.settimeout(0.5)
+            pings = b"".join(encode(Ping(id="x" * 200)) for _ in range(200))
+            with suppress(TimeoutError):
+                while True:
+                    stalled.socket.sendall(pings)
+        other.open(1, partials=False)
+        other.speak(1, PHRASE)
+        started = time.monotonic()
+        daemon.process.send_signal(signal.SIGTERM)
+        assert other.expect(Closed).reason == "shutdown"
+        assert len(other.logged(Segment)) == 1
+        assert daemon.process.wait(20) == 0
+        assert time.monotonic() - started < drain_s + 2.0 + BUSY_MACHINE_S
+
+
+class ActivatedDaemon(Daemon):
+    """A daemon that is handed a listening socket, as by a service manager."""
+
+    def __init__(self, folder: Path, listener: socket.socket) -> None:
+        folder.mkdir()
+        self.path = Path(listener.getsockname())
+        self.stderr_path = folder / "stderr"
+        script = 'number=$1; shift; exec 3<&"$number"; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
+        daemon = command(folder / "unused")
+        with self.stderr_path.open("ab") as stderr:
+            self.process = subprocess.Popen(
+                ["/bin/bash", "-c", script, "bash", str(listener.fileno()), *daemon],
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                pass_fds=[listener.fileno()],
+            )
+
+
+def test_who_comes_to_a_service_managers_socket_is_served_by_the_successor(tmp_path: Path) -> None:
+    """The manager keeps the socket, and starts the next daemon for who waits in its queue."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(8)
+        first = ActivatedDaemon(tmp_path / "first", listener)
+        try:
+            first.wait_until_ready()
+            with first.greet() as client:
+                client.open(1, partials=False)
+                worker = first.worker("echo/echo")
+                os.kill(worker, signal.SIGSTOP)
+                client.speak(1, PHRASE)
+                first.process.send_signal(signal.SIGTERM)
+                wait_until(lambda: first.logged("draining"), "the drain")
+                late = WireClient(first.path)
+                late.send(Hello())
+                os.kill(worker, signal.SIGCONT)
+                assert client.expect(Closed).reason == "shutdown"
+                assert len(client.logged(Segment)) == 1
+            assert first.process.wait(20) == 0
+        finally:
+            first.kill()
+        second = ActivatedDaemon(tmp_path / "second", listener)
+        try:
+            with late:
+                late.expect(Welcome)
+                assert len(late.transcribe(1, PHRASE, partials=False)) == 1
+            assert second.terminate() == 0
+        finally:
+            second.kill()
+        assert (tmp_path / "s").exists()

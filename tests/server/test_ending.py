@@ -1,0 +1,123 @@
+"""The daemon's end: a bug in one stream, a reader that stalls, and what hangs."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from asrd.providers.registry import Registry
+from asrd.server.ending import LAST_WORDS_S, STOP_S, drain
+from asrd.wire.messages import Closed, Error, Hello, Open
+from support.room import Room, run, settle
+from support.waiting import until
+
+
+def test_a_bug_in_one_stream_costs_that_one(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        guests = [room.guest() for _ in range(3)]
+        for guest in guests:
+            guest.say(Hello(), Open(stream=1))
+        await until(lambda: all(served.stream.is_ready for served in room.hub.all_streams))
+        broken = room.hub.all_streams[1]
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(broken.stream, "drain", fail)
+        everybody_left = asyncio.Event()
+        everybody_left.set()
+        with capture_logs() as lines:
+            await drain(room.hub, lambda: [guest.peer for guest in guests], everybody_left)
+        assert [line["event"] for line in lines].count("stream_failed") == 1
+        reasons = [guest.told(Closed)[-1].reason for guest in guests]
+        assert reasons == ["shutdown", "error", "shutdown"]
+        assert [error.code for error in guests[1].told(Error)] == ["internal"]
+        assert not guests[0].told(Error)
+
+    run(scenario)
+
+
+def test_a_bug_that_cannot_even_be_told_costs_that_stream(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        guests = [room.guest() for _ in range(3)]
+        for guest in guests:
+            guest.say(Hello(), Open(stream=1))
+        await until(lambda: all(served.stream.is_ready for served in room.hub.all_streams))
+        broken = room.hub.all_streams[0].session
+
+        def fail(stream: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(broken, "collect", fail)
+        everybody_left = asyncio.Event()
+        everybody_left.set()
+        with capture_logs() as lines:
+            ending = asyncio.create_task(
+                drain(room.hub, lambda: [guest.peer for guest in guests], everybody_left)
+            )
+            await settle()
+            assert not ending.done()
+            room.clock.advance(10.0)
+            await ending
+        assert "drain_step_failed" in [line["event"] for line in lines]
+        assert [guest.told(Closed)[-1].reason for guest in guests[1:]] == ["shutdown"] * 2
+
+    run(scenario)
+
+
+HANGING = """
+import asyncio, sys, time
+from pathlib import Path
+from asrd.config import Config, Limits, ProviderConfig
+from asrd.server import app, logs
+from asrd.server.hub import Hub
+
+async def stop(hub):
+    match sys.argv[2]:
+        case "loop":
+            time.sleep(60)
+        case "thread":
+            asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+        case _:
+            await asyncio.Event().wait()
+
+Hub.stop = stop
+logs.configure("info")
+echo = {"echo": ProviderConfig(loading="lazy")}
+config = Config(provider="echo", providers=echo, limits=Limits(drain_timeout_s=0.5))
+sys.exit(app.serve(config, socket_path=Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("what", ["loop", "task", "thread"])
+def test_what_hangs_is_ended_in_time_with_its_socket(tmp_path: Path, what: str) -> None:
+    """The loop itself, a task that is waited for, and a thread that Python would wait for."""
+    path = tmp_path / "s"
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGING, path, what], stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        assert b"listening" in process.stderr.readline()
+        started = time.monotonic()
+        process.terminate()
+        code = process.wait(60)
+        took_s = time.monotonic() - started
+        assert b"end_overdue" in process.stderr.read()
+    assert code == 0
+    assert took_s < 0.5 + 2.0 + 0.5  # and half a second for a machine that is busy
+    assert not path.exists()
+
+
+def test_what_is_promised_adds_up() -> None:
+    """Streams have the drain timeout, the last words a second more, and all of it two."""
+    assert LAST_WORDS_S < STOP_S < 2.0
