@@ -13,6 +13,7 @@ COMMANDS = (
     "transcribe",
     "pipe",
     "serve",
+    "replay",
     "providers",
     "models",
     "doctor",

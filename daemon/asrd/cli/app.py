@@ -17,6 +17,7 @@ from asrd.cli import (
     models,
     pipe,
     providers,
+    replay,
     serve,
     stats,
     transcribe,
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(transcribe.transcribe)
 app.command()(pipe.pipe)
 app.command()(serve.serve)
+app.command()(replay.replay)
 app.command()(providers.providers)
 app.add_typer(models.app, name="models")
 app.command()(doctor.doctor)

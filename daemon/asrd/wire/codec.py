@@ -54,7 +54,7 @@ def decode_hello(payload: memoryview) -> Hello:
 
     The version is looked at before the rest, whose shape another version may have changed.
     """
-    fields = _unpack(payload)
+    fields = unpack(payload)
     if fields.get("type") != "hello":
         raise ProtocolError(
             ErrorCode.HELLO_EXPECTED, "the first message of a connection is hello", fatal=True
@@ -75,7 +75,7 @@ def decode_server(payload: memoryview) -> ServerMessage:
 
 
 def _decode(payload: memoryview, types: dict[str, type[M]]) -> M:
-    fields = _unpack(payload)
+    fields = unpack(payload)
     tag = fields.get("type")
     if not isinstance(tag, str):
         raise _invalid("`type` is missing or not a string", fields)
@@ -98,7 +98,8 @@ def _to_struct(fields: dict[str, Any], tag: str, kind: type[M]) -> M:
         raise _invalid(f"{tag}: {error}", fields) from None
 
 
-def _unpack(payload: memoryview) -> dict[str, Any]:
+def unpack(payload: memoryview) -> dict[str, Any]:
+    """The map of a sound frame. Raises ProtocolError for any other."""
     try:
         fields = msgpack.unpackb(  # its limits on strings, bins and exts are the payload's own size
             payload,
