@@ -52,6 +52,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", type=int, default=200, help="workers that the random kills under load end"
     )
+    parser.addoption(
+        "--cuts", type=int, default=2000, help="connections cut at random bytes, for each engine"
+    )
+    parser.addoption(
+        "--daemon-kills", type=int, default=100, help="times that a daemon is killed at random"
+    )
+    parser.addoption(
+        "--fuzz-times", type=int, default=1, help="so many times the frames that CI has time for"
+    )
+    parser.addoption("--fuzz-seed", type=int, default=1, help="what mutated frames are drawn from")
 
 
 @pytest.fixture(scope="session")
