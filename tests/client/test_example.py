@@ -1,5 +1,6 @@
 """The example that the README gives of the Python client runs as it stands there."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,39 +8,8 @@ from pathlib import Path
 from asrd.wire.messages import Close
 from support.fake_daemon import HANG_UP, FakeDaemon, closed, listening_in_thread, segment
 
-EXAMPLE = """
-import asyncio
-import sys
-from pathlib import Path
-
-from asrd.client import StateChange, connect
-from asrd.wire.messages import Segment
-
-
-def tell(change: StateChange) -> None:
-    print(change.state, change.reason, file=sys.stderr)
-
-
-async def main(socket: Path, audio: Path) -> None:
-    async with connect(socket) as client:
-        client.on_state(tell)
-        stream = await client.open_stream(source="file")
-
-        async def send() -> None:
-            with audio.open("rb") as pcm:  # 16 kHz, mono, 16-bit
-                while block := pcm.read(32000):
-                    await stream.send(block)
-            await stream.close()
-
-        sending = asyncio.create_task(send())
-        async for event in stream:
-            if isinstance(event, Segment):
-                print(event.text)
-        await sending
-
-
-asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
-"""
+README = Path(__file__).parents[2] / "README.md"
+(EXAMPLE,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def test_it_prints_what_was_said_though_the_connection_broke(tmp_path: Path) -> None:
