@@ -58,6 +58,29 @@ def test_how_windows_are_cut_into_calls_changes_nothing(
     assert len(state) == len(after) == STATE_BYTES
 
 
+def test_streams_that_are_scored_together_are_scored_as_alone(
+    detector: VoiceActivity, windows: Windows
+) -> None:
+    """Of any lengths, in any order, some of them begun before; more than fit into one group."""
+    begun = detector.score(windows[:9], b"")[1]
+    streams = [
+        (windows[begin : begin + count], b"" if begin % 2 else begun)
+        for begin, count in enumerate([1, 3, 3, 7, 1, 32, 4, 3, 90, 3, 3, 2, 5, 64, 1, 3])
+    ]
+    together = detector.score_all(streams)
+    assert len(together) == len(streams)
+    for (own, before), (probabilities, after) in zip(streams, together, strict=True):
+        alone, alone_after = detector.score(own, before)
+        assert probabilities.shape == (len(own),)
+        assert np.abs(probabilities - alone).max() < 1e-4
+        states = (np.frombuffer(state, np.float32) for state in (after, alone_after))
+        assert np.abs(np.subtract(*states)).max() < 1e-3
+
+
+def test_no_stream_is_no_work(detector: VoiceActivity) -> None:
+    assert detector.score_all([]) == []
+
+
 def test_the_detector_itself_remembers_nothing(windows: Windows) -> None:
     """So another process goes on where one has died, and streams cannot touch each other."""
     one, other = VoiceActivity(), VoiceActivity()
@@ -79,3 +102,12 @@ def test_a_faster_whisper_without_its_model_is_told_with_the_remedy(
         monkeypatch.setattr("importlib.util.find_spec", lambda _, found=found: found)
         with pytest.raises(ModelUnavailable, match="pip install --force-reinstall"):
             model_path()
+
+
+def test_a_model_that_is_another_is_told_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "other.onnx").write_bytes(b"\x3a\x02ab")
+    monkeypatch.setattr("asrd.providers.voice.model_path", lambda: tmp_path / "other.onnx")
+    with pytest.raises(ModelUnavailable, match=r"not usable .* pip install --force-reinstall"):
+        VoiceActivity()

@@ -445,3 +445,25 @@ def test_a_stream_that_waits_while_its_model_is_unloaded_is_not_left_waiting(
             await room.hub.stop()
 
     run(scenario)
+
+
+def test_the_queue_is_looked_through_once_for_all_that_changed_and_not_for_nothing(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        decoding, looks = room.hub.decoding, []
+        monkeypatch.setattr(room.hub.scheduler, "next_batch", lambda: looks.append(1))
+        with decoding.together():
+            pass
+        assert len(looks) == 0
+        with decoding.together(), decoding.together():
+            decoding.pump()
+            decoding.pump()
+            assert len(looks) == 0
+        assert len(looks) == 1
+        with decoding.together():
+            pass
+        assert len(looks) == 1
+
+    run(scenario)

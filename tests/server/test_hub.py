@@ -11,7 +11,8 @@ from asrd.errors import ErrorCode, ProtocolError, ProviderError
 from asrd.providers.catalogue import ModelKey
 from asrd.providers.lifecycle import ModelState
 from asrd.providers.registry import Registry
-from asrd.wire.messages import Cancel, Close, Closed, Error, Event, Opened, Segment
+from asrd.server.served import ServedStream
+from asrd.wire.messages import Audio, Cancel, Close, Closed, Error, Event, Opened, Segment
 from support.room import ECHO, UTTERANCE, Guest, Room, quiet, run, settle, speech
 
 OTHER = ModelKey(provider="moonshine", model="tiny-en")
@@ -493,5 +494,26 @@ def test_a_check_looks_after_workers_and_what_streams_had_to_leave(registry: Reg
         assert room.model.begun == begun + 1
         room.model.enter(ModelState.READY)
         assert moves(guest) == [AWAY, BACK]
+
+    run(scenario)
+
+
+# ── what a chunk costs ────────────────────────────────────────────────────────────────────────
+
+
+def test_audio_that_tells_nothing_leaves_the_queue_alone(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        guest.open(0)
+        updated: list[ServedStream] = []
+        monkeypatch.setattr(room.hub.decoding, "update", updated.append)
+        guest.speak(0, speech(0.1))
+        assert not updated
+        guest.say(Audio(stream=0, data=speech(0.1), offset=16_000))
+        assert [event.event for event in guest.told(Event)] == ["gap"]  # told at once
+        assert len(updated) == 1
 
     run(scenario)

@@ -1,5 +1,6 @@
 """Voice activity for many streams: one round trip at a time, and no death loses a window."""
 
+import asyncio
 from typing import Any
 
 from asrd.errors import ProviderError
@@ -7,6 +8,7 @@ from asrd.providers import calls
 from asrd.providers.lifecycle import ModelState
 from asrd.providers.registry import Registry
 from asrd.providers.supervisor import WorkerDied
+from asrd.server.listening import MAX_WINDOWS
 from asrd.wire.messages import Audio, Cancel, Close, Closed, Error, Segment
 from support.room import UTTERANCE, Guest, Room, quiet, run, settle, speech
 
@@ -59,7 +61,8 @@ def test_a_file_at_full_speed_takes_turns(registry: Registry) -> None:
         for _ in range(3):
             room.voice.release()
             await settle()
-        assert [sorted(call) for call in scores(room)] == [[32], [10, 32], [32], [32]]
+        # Without speech hearing would begin anew behind 25 windows: no more are tried at first.
+        assert [sorted(call) for call in scores(room)] == [[25], [7, 10], [32], [32]]
 
     run(scenario)
 
@@ -190,20 +193,20 @@ def test_audio_that_ends_two_workers_costs_the_guilty_stream_alone(registry: Reg
         guest = opened(room, 3)
         room.voice.is_held = True
         for stream in (0, 1, 2):
-            guest.speak(stream, speech(0.32 * (stream + 1)))
+            guest.speak(stream, speech(0.256 * (stream + 1)))
         await settle()
-        assert scores(room) == [[10, 20, 30]]
+        assert scores(room) == [[8, 16, 24]]
         await die(room)
-        assert scores(room)[1:] == [[10, 20, 30]]  # it may have been an accident
+        assert scores(room)[1:] == [[8, 16, 24]]  # it may have been an accident
         await die(room)
-        assert scores(room)[2:] == [[10]]
+        assert scores(room)[2:] == [[8]]
         await answer(room)
-        assert scores(room)[3:] == [[20]]
+        assert scores(room)[3:] == [[16]]
         await die(room)
-        assert scores(room)[4:] == [[20]]
+        assert scores(room)[4:] == [[16]]
         assert not guest.told(Error)
         await die(room)
-        assert scores(room)[5:] == [[30]]
+        assert scores(room)[5:] == [[24]]
         (error,) = guest.told(Error)
         assert (error.stream, error.code, error.fatal) == (1, "provider_failed", False)
         assert [(end.stream, end.reason) for end in guest.told(Closed)] == [(1, "error")]
@@ -264,5 +267,112 @@ def test_a_stream_that_was_cancelled_meanwhile_is_not_blamed(registry: Registry)
         guest.speak(0, UTTERANCE)
         await settle()
         assert len(guest.told(Segment)) == 1
+
+    run(scenario)
+
+
+# ── many streams: two calls at a time ─────────────────────────────────────────────────────────
+
+MANY = 30
+
+
+async def with_two_calls_under_way(registry: Registry) -> tuple[Room, Guest]:
+    """The first has all streams but the last, and the second that one."""
+    room = Room(registry)
+    guest = opened(room, MANY)
+    for stream in range(MANY):
+        guest.speak(stream, speech(0.1))
+    await settle()
+    room.clock.advance(0.02)
+    room.voice.is_held = True
+    for stream in range(MANY - 1):
+        guest.speak(stream, speech(0.1))
+    await settle()
+    room.clock.advance(0.02)
+    guest.speak(MANY - 1, speech(0.1))
+    await settle()
+    assert [len(call) for call in scores(room)[-2:]] == [MANY - 1, 1]
+    return room, guest
+
+
+async def each_has_its_segment(room: Room, guest: Guest) -> None:
+    room.voice.is_held = False
+    room.voice.release()
+    for stream in range(MANY):
+        guest.speak(stream, quiet(1.0))
+        guest.say(Close(stream=stream))
+    while len(guest.told(Closed)) < MANY:  # ticks keep a millisecond apart
+        room.clock.advance(0.02)
+        await asyncio.sleep(0.001)
+    assert sorted(segment.stream for segment in guest.told(Segment)) == list(range(MANY))
+
+
+def test_many_streams_do_not_wait_for_the_answer_before_the_next_call(registry: Registry) -> None:
+    async def scenario() -> None:
+        room, guest = await with_two_calls_under_way(registry)
+        room.clock.advance(0.02)
+        before = len(scores(room))
+        guest.speak(0, speech(0.1))  # whose windows are out
+        await settle()
+        assert len(scores(room)) == before  # two, and no more
+        await each_has_its_segment(room, guest)
+
+    run(scenario)
+
+
+def test_more_streams_than_a_call_holds_take_turns(registry: Registry) -> None:
+    async def scenario() -> None:
+        count = MAX_WINDOWS  # of which each has three
+        room = Room(registry, limits={"max_streams": count})
+        guest = opened(room, count)
+        for stream in range(count):
+            guest.speak(stream, speech(0.1))
+        room.voice.is_held = True
+        await settle()
+        assert [sum(call) for call in scores(room)] == [MAX_WINDOWS] * 2
+        room.voice.release()
+        await settle()
+        assert [sum(call) for call in scores(room)] == [MAX_WINDOWS] * 3
+
+    run(scenario)
+
+
+def test_of_two_calls_that_a_worker_died_over_both_are_sent_again_in_their_order(
+    registry: Registry,
+) -> None:
+    async def scenario() -> None:
+        room, guest = await with_two_calls_under_way(registry)
+        lost = scores(room)[-2:]
+        room.voice.release(WorkerDied("dead"))
+        room.voice.enter(ModelState.STARTING)
+        await settle()
+        room.voice.enter(ModelState.READY)
+        await settle()
+        assert scores(room)[-1] == lost[0]  # by itself: it may end this worker too
+        room.voice.release()
+        await settle()
+        assert scores(room)[-1] == lost[1]
+        await each_has_its_segment(room, guest)
+        assert not guest.told(Error)
+
+    run(scenario)
+
+
+def test_the_call_behind_the_guilty_one_is_not_blamed(registry: Registry) -> None:
+    """Two workers die over the first of two calls: it is looked at stream by stream."""
+
+    async def scenario() -> None:
+        room, _ = await with_two_calls_under_way(registry)
+        for _ in range(2):
+            room.voice.release(WorkerDied("dead"))
+            room.voice.enter(ModelState.STARTING)
+            await settle()
+            room.voice.enter(ModelState.READY)
+            await settle()
+        room.voice.is_held = False
+        before = len(scores(room))
+        room.voice.release()
+        await settle()
+        assert [len(call) for call in scores(room)[before - 1 :]] == [1] * MANY
 
     run(scenario)

@@ -1,8 +1,9 @@
 """What the core and a worker say to each other: typed structs in the frames of `asrd.framing`.
 
-As many decodes are under way at a time as the model can (`Abilities.decodes_at_once`), and one
-call of any other kind. An answer bears its call's id, and so does each `Progress` before it. A
-worker that answers with `Failed` goes on; a worker that cannot go on ends, and the core sees the
+As many decodes are under way at a time as the model can (`Abilities.decodes_at_once`), two calls to
+`Score`, and one of any other kind. Those that are not carried out side by side are answered in the
+order in which they were made. An answer bears its call's id, and so does each `Progress` before it.
+A worker that answers with `Failed` goes on; a worker that cannot go on ends, and the core sees the
 end of its socket.
 """
 

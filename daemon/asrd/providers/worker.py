@@ -143,11 +143,16 @@ class Worker:
     def _score(self, call: calls.Score) -> calls.AnyAnswer:
         if self._voice_activity is None:
             raise ProviderError("the voice-activity model is not loaded")
-        streams: list[calls.Probabilities] = []
-        for item in call.streams:
-            windows = np.frombuffer(item.windows, np.float32).reshape(-1, WINDOW_SAMPLES)
-            probabilities, state = self._voice_activity.score(windows, item.state)
-            streams.append(calls.Probabilities(probabilities=probabilities.tobytes(), state=state))
+        scored = self._voice_activity.score_all(
+            [
+                (np.frombuffer(item.windows, np.float32).reshape(-1, WINDOW_SAMPLES), item.state)
+                for item in call.streams
+            ]
+        )
+        streams = [
+            calls.Probabilities(probabilities=probabilities.tobytes(), state=state)
+            for probabilities, state in scored
+        ]
         return calls.Scored(id=call.id, streams=streams)
 
 
@@ -174,8 +179,10 @@ def main() -> NoReturn:
     """Serve calls on the socket whose descriptor is the first argument."""
     # Ctrl-C in a terminal reaches the whole process group; only the core decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # So may SIGTERM, amid a drain. Not ignored but idle: what an engine starts is to obey it.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    # So may SIGTERM, amid a drain, and SIGHUP. Not ignored but idle: what an engine starts is to
+    # obey them.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda _number, _frame: None)
     _tell_kernel()
     # A core that ended before that is seen by the thread, for its end of the socket is closed.
     sock = socket.socket(fileno=int(sys.argv[1]))

@@ -82,6 +82,7 @@ class Decoding:
         self._served: dict[Hashable, ServedStream] = {}
         self._running: dict[Hashable, _Call] = {}
         self._gathering = 0
+        self._is_pump_due = False
         self._crowded: list[ServedStream] = []
 
     def update(self, served: ServedStream) -> None:
@@ -98,7 +99,7 @@ class Decoding:
         is_old = self._scheduler.stands_for(served.served_id) == job
         if self._scheduler.want(job, waiting_since_s(served) if want is Want.FINAL else None):
             self._crowded.append(served)
-        if is_old:
+        elif is_old:
             return  # most chunks change nothing
         self.pump()
         if want is Want.FINAL and served.served_id in self._served:
@@ -132,11 +133,13 @@ class Decoding:
             yield
         finally:
             self._gathering -= 1
-            self.pump()
+            if self._is_pump_due:  # most reads and ticks change nothing
+                self.pump()
 
     def pump(self) -> None:
         """Start every decode that may start now."""
-        if self._gathering:
+        self._is_pump_due = self._gathering > 0
+        if self._is_pump_due:
             return
         self._start_all()
         while self._crowded and self._may_drop():
@@ -244,6 +247,7 @@ class Decoding:
             result.decode_s if isinstance(result, calls.Decoded) else None,
         )
         with self.together():
+            self.pump()  # a slot is free, once all have moved on
             for stream, read in call.reads.items():
                 with self._containing(read.served):
                     self._settle(read.served, call, found[stream])

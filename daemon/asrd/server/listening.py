@@ -1,14 +1,19 @@
 """Voice activity for all streams: what has arrived is scored in one round trip per tick.
 
-A tick begins when the worker is free and something waits, never by a timer: while one is under
-way, what arrives gathers for the next. So a single stream waits for nobody and a thousand
-streams share a round trip.
+A tick begins when the worker is free and something waits: while one is under way, what arrives
+gathers for the next. So a single stream waits for nobody and a thousand streams share a round
+trip. Where many streams are heard, ticks keep some milliseconds apart, and a second call may wait
+for the worker (`gathering`).
+
+A worker answers its calls in their order. When it dies, the first of those under way is to blame;
+the others are sent again as they were.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 
 import numpy as np
 import structlog
@@ -20,6 +25,7 @@ from asrd.errors import AsrdError, ErrorCode
 from asrd.providers import calls
 from asrd.providers.lifecycle import ModelState
 from asrd.providers.resident import Resident
+from asrd.server.gathering import Gathering
 from asrd.server.served import Containing, ServedStream
 from asrd.session.listener import Unscored
 from asrd.session.states import StreamState
@@ -27,6 +33,16 @@ from asrd.session.states import StreamState
 log = structlog.get_logger()
 
 CutOff = Callable[[ServedStream, ErrorCode, str], None]
+
+Batch = list[tuple[ServedStream, Unscored]]
+"""What one call holds."""
+
+MAX_WINDOWS = 96
+"""In one call, about: 192 KiB, which a socket takes in one piece. Were all that a thousand streams
+have in one call, core and worker would take turns in waiting for each other."""
+
+FULL_STREAMS = 32
+"""So many with a frame of 100 ms each fill a call."""
 
 WORKERS_PER_AUDIO = 2
 """Workers that the same audio may end before it is no accident."""
@@ -54,11 +70,11 @@ class VoiceService:
         self._containing = containing
         self._cut_off = cut_off
         self._together = together
+        self._gathering = Gathering()
         self._waiting: dict[int, ServedStream] = {}
-        self._sent: list[tuple[ServedStream, Unscored]] = []
-        self._suspects: deque[tuple[ServedStream, Unscored]] = deque()
-        self._deaths = 0  # of workers over what was sent last
-        self._is_under_way = False
+        self._under_way: deque[Batch] = deque()
+        self._again: deque[Batch] = deque()  # lost with a worker; sent one by one, before all else
+        self._deaths = 0  # of workers over the first of these
         self._is_tick_due = False
         self._is_stopped = False
         self.resident = Resident(
@@ -85,88 +101,116 @@ class VoiceService:
     def _changed(self) -> None:
         if self.resident.state is ModelState.UNAVAILABLE:
             self._give_up()
-        if self.resident.state.is_up and not self._is_under_way:
-            if self._sent:  # the worker died over these: its successor has to score them
-                self._send()
-            else:
-                self._go_on()
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._again:
+            self._schedule()
+        elif not self._under_way and self.resident.state.is_up:
+            self._send(self._again.popleft())
 
     def _schedule(self) -> None:
-        if not self._is_tick_due and not self._sent and self._waiting:
+        if not self._is_tick_due and self._waiting and self._has_room:
             self._is_tick_due = True
-            asyncio.get_running_loop().call_soon(self._tick)
+            loop = asyncio.get_running_loop()
+            wait_s = self._gathering.wait_s(self._clock.now_s())
+            if wait_s and len(self._waiting) < FULL_STREAMS:
+                loop.call_later(wait_s, self._tick)
+            else:
+                loop.call_soon(self._tick)
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether the worker may be given something new."""
+        return not self._again and len(self._under_way) < self._gathering.max_calls
 
     def _tick(self) -> None:
         self._is_tick_due = False
         if self.resident.state is ModelState.UNAVAILABLE:
             self._give_up()
-        if self._sent or not self.resident.state.is_up:
+        if not self._has_room or not self.resident.state.is_up:
             return
-        waiting, self._waiting = self._waiting, {}
         now_s = self._clock.now_s()
+        self._gathering.begin(now_s)
+        batch: Batch = []
+        windows = 0
         with self._together():
-            for served in waiting.values():
+            for served in list(self._waiting.values()):
+                if windows >= MAX_WINDOWS:
+                    break
+                self._waiting.pop(served.served_id, None)
                 with self._containing(served):
                     unscored = served.stream.take_unscored(now_s)
                     if unscored is not None:
-                        self._sent.append((served, unscored))
+                        self._gathering.count(served.served_id)
+                        batch.append((served, unscored))
+                        windows += len(unscored.windows)
                     self._advance(served)
-        if self._sent:
-            self._send()
+        if batch:
+            self._send(batch)
+        self._schedule()
 
-    def _send(self) -> None:
+    def _send(self, batch: Batch) -> None:
         streams = [
             calls.Windows(
                 windows=unscored.windows.tobytes(),
                 state=b"" if unscored.is_fresh else served.voice_state,
             )
-            for served, unscored in self._sent
+            for served, unscored in batch
         ]
-        audio_s = sum(unscored.windows.size for _, unscored in self._sent) / SAMPLE_RATE
-        self._is_under_way = True
+        audio_s = sum(unscored.windows.size for _, unscored in batch) / SAMPLE_RATE
+        self._under_way.append(batch)
         answer = self.resident.call(
             lambda call_id: calls.Score(id=call_id, streams=streams), audio_s
         )
-        answer.add_done_callback(self._scored)
+        answer.add_done_callback(partial(self._scored, batch))
 
-    def _scored(self, answer: asyncio.Future[calls.AnyAnswer]) -> None:
-        self._is_under_way = False
-        try:
-            result = answer.result()
-        except AsrdError as error:
-            log.warning("voice_activity_failed", problem=str(error))
-            self._blame()
-            # Should the worker itself refuse, it is ended, so that a fresh one tries.
-            if self.resident.state.is_up:
-                self.resident.kill()
+    def _scored(self, batch: Batch, answer: asyncio.Future[calls.AnyAnswer]) -> None:
+        error = answer.exception()
+        if not any(each is batch for each in self._under_way):
+            return  # it was lost with the one before it, or given up
+        if isinstance(error, AsrdError):
+            self._lost(error)
             return
+        result = answer.result()
         if not isinstance(result, calls.Scored):
             raise TypeError(f"a score was answered with {type(result).__name__}")
-        sent, self._sent = self._sent, []
+        self._under_way.popleft()
+        self._deaths = 0
         now_s = self._clock.now_s()
         with self._together():
-            for (served, _), found in zip(sent, result.streams, strict=True):
+            for (served, _), found in zip(batch, result.streams, strict=True):
                 with self._containing(served):
                     served.voice_state = found.state
                     served.stream.scored(np.frombuffer(found.probabilities, np.float32), now_s)
                     self._advance(served)
         self._go_on()
 
-    def _blame(self) -> None:
+    def _lost(self, error: AsrdError) -> None:
+        """A call has failed, and those behind it will."""
+        log.warning("voice_activity_failed", problem=str(error))
+        self._again.extendleft(reversed(self._under_way))
+        self._under_way.clear()
+        self._blame(self._again.popleft())
+        # Should the worker itself refuse, it is ended, so that a fresh one tries.
+        if self.resident.state.is_up:
+            self.resident.kill()
+
+    def _blame(self, batch: Batch) -> None:
         """What was sent has ended a worker, and is sent again to the next.
 
         What has ended two is sent stream by stream; a stream that ends two by itself is cut off.
         """
         self._deaths += 1
         if self._deaths < WORKERS_PER_AUDIO:
+            self._again.appendleft(batch)
             return
         self._deaths = 0
-        if len(self._sent) > 1:
-            self._suspects += self._sent[1:]
-            self._sent = self._sent[:1]
+        if len(batch) > 1:
+            self._again.extendleft([each] for each in reversed(batch))
             return
-        sent, self._sent = self._sent, []
-        for served, _ in sent:
+        for served, _ in batch:
             problem = "its audio has ended two workers of voice activity"
             self._end(served, ErrorCode.PROVIDER_FAILED, problem)
 
@@ -174,10 +218,11 @@ class VoiceService:
         """The worker does not come back: nobody is to wait for it without being told."""
         if self._is_stopped:
             return
-        sent = [served for served, _ in (*self._sent, *self._suspects)]
+        sent = [served for batch in (*self._under_way, *self._again) for served, _ in batch]
         lost = {served.served_id: served for served in sent} | self._waiting
-        self._waiting, self._sent = {}, []
-        self._suspects.clear()
+        self._waiting = {}
+        self._under_way.clear()
+        self._again.clear()
         for served in lost.values():
             problem = f"voice activity cannot be brought back: {self.resident.problem}"
             self._end(served, ErrorCode.PROVIDER_UNAVAILABLE, problem)
@@ -186,11 +231,3 @@ class VoiceService:
         if served.stream.state is not StreamState.CLOSED:
             with self._containing(served):
                 self._cut_off(served, code, problem)
-
-    def _go_on(self) -> None:
-        self._deaths = 0
-        if self._suspects:
-            self._sent = [self._suspects.popleft()]
-            self._send()
-        else:
-            self._schedule()

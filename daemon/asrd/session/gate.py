@@ -35,6 +35,9 @@ class EnergyGate:
         """
         if not len(powers):
             return np.zeros(0, np.bool_)
+        if powers.min() >= SILENT_BELOW_POWER:  # the usual, and no more than this to be seen
+            self._since_audible = 1
+            return np.zeros(len(powers), np.bool_)
         places = np.arange(len(powers))
         audible = np.where(powers >= SILENT_BELOW_POWER, places, -self._since_audible)
         since_audible = places - np.maximum.accumulate(audible)

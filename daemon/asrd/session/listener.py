@@ -157,6 +157,10 @@ class Listener:
         windows = samples[: whole * WINDOW_SAMPLES].reshape(whole, WINDOW_SAMPLES)
         powers = np.einsum("ij,ij->i", windows, windows) / np.float32(WINDOW_SAMPLES)
         silent = self._gate.find_silent(powers)
+        if not silent.any():
+            if whole:
+                yield _Run(windows=windows, powers=powers, is_silent=False, end=end, mark=mark)
+            return
         edges = [0, *(np.flatnonzero(silent[1:] != silent[:-1]) + 1).tolist(), whole]
         for first, behind in pairwise(edges):
             if first < behind:

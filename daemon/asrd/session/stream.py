@@ -174,8 +174,10 @@ class Stream:
         """Windows to be scored next; None when there are none, or some are out already."""
         if not self.has_unscored:
             return None
+        position = self._speech.position
         heard, unscored = self._listener.take_unscored()
-        self._hear(heard, now_s)
+        if heard or self._speech.position != position:  # else all is as it was
+            self._hear(heard, now_s)
         return unscored
 
     def scored(self, probabilities: npt.NDArray[np.float32], now_s: float) -> None:
