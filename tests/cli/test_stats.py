@@ -224,10 +224,10 @@ def test_what_a_real_daemon_tells_has_every_cell(
     assert lines[2:] == [
         "  local: load 0.00, 0 of 1 slots in use",
         "",
-        "SOURCE    WAITING  FILL  FINALS  PARTIALS",
-        "mic         0/100    0%       1         0",
+        "SOURCE     WAITING  FILL  FINALS  PARTIALS",
+        "mic          0/100    0%       1         0",
         "PROVIDER",
-        "echo      0/16384    0%       1         0",
+        "echo      0/131072    0%       1         0",
         "",
         "SOURCE    WAIT P50     P95     P99  DECODE P50     P95  RTF",
         "mic         0.0 ms  0.0 ms  0.0 ms      0.0 ms  0.0 ms    0",

@@ -157,3 +157,24 @@ def test_an_unknown_token_begins_anew(registry: Registry) -> None:
         assert len(room.sessions) == 3
 
     run(scenario)
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_a_session_that_is_taken_over_drives_nobody_out(registry: Registry, most: int) -> None:
+    """Its client is here all the while: nothing is left behind that would need room."""
+
+    async def scenario() -> None:
+        room = Room(registry, limits={"max_detached_sessions": most})
+        left, first = room.guest(), room.guest()
+        tokens = [guest.hello().resume for guest in (left, first)]
+        first.open(1)
+        left.peer.lost()
+        second, is_resumed = came_back(room, tokens[1], have={})
+        assert is_resumed
+        first.peer.lost()  # it learns of it later
+        second.speak(1, UTTERANCE)
+        await settle()
+        assert len(second.told(Segment)) == 1
+        assert came_back(room, tokens[0])[1] is (most == 1)
+
+    run(scenario)

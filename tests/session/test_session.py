@@ -11,7 +11,7 @@ from asrd.errors import ErrorCode, ProtocolError
 from asrd.session import effects
 from asrd.session.effects import Effect
 from asrd.session.keeping import Keeping
-from asrd.session.session import MAX_ENDED_STREAMS, Session
+from asrd.session.session import MAX_ENDED_STREAMS, Session, Stale
 from asrd.session.stream import Stream, StreamRule
 from asrd.transcript import Hypothesis
 from support.clock import VirtualClock
@@ -420,3 +420,60 @@ def test_streams_that_end_faster_than_time_goes_by_are_bounded() -> None:
         assert stream._listener.intake.waiting == 0
     assert len(client.session.commits) <= MAX_ENDED_STREAMS + 1
     assert max(client.session.commits) == 3 * MAX_ENDED_STREAMS - 1  # the latest are kept
+
+
+# ── what is said twice ────────────────────────────────────────────────────────────────────────
+
+
+def test_who_came_back_may_say_again_what_it_said_before_close() -> None:
+    """The audio from its commit on, the flush, and the close; but nothing new."""
+    client = Client()
+    stream = client.open()
+    spoken = word(1).tobytes()
+    stream.receive(spoken, 0)
+    stream.close()
+    with pytest.raises(ProtocolError):
+        stream.close()
+    client.lose()
+    client.resume()
+    stream.receive(spoken, 0)
+    stream.flush()
+    stream.close()
+    with pytest.raises(ProtocolError):
+        stream.receive(spoken, len(spoken) // 2)
+    client.run(stream)
+    assert ids(client.got) == [0]
+    assert kinds(client.got).count("Flushed") == 0
+    assert kinds(client.got)[-1] == "StreamClosed"
+
+
+def test_what_is_said_of_a_stream_whose_end_is_told_again_is_past() -> None:
+    """Its client could not know; anybody else is told that there is none."""
+    client = Client()
+    for number in (1, 2):
+        client.open(number).close()
+    client.run(client.session.get(1))
+    client.lose()
+    client.run(client.session.get(2))
+    for number in (1, 2):
+        with pytest.raises(ProtocolError):
+            client.session.get(number)
+    client.resume()
+    for number in (1, 2):
+        with pytest.raises(Stale):
+            client.session.get(number)
+    client.open(1)
+    assert client.session.get(1).number == 1
+
+
+def test_audio_that_comes_amid_a_drain_is_left_to_its_client() -> None:
+    client = Client()
+    stream = client.open()
+    stream.receive(word(1).tobytes(), 0)
+    stream.drain()
+    stream.receive(word(2).tobytes(), 6000)
+    stream.flush()
+    stream.close()
+    client.run(stream)
+    (closed,) = [effect for effect in client.got if isinstance(effect, effects.StreamClosed)]
+    assert (closed.reason, closed.offset, closed.segments) == ("shutdown", 6000, 1)

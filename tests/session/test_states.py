@@ -18,10 +18,12 @@ def name_of(pair: tuple[StreamState, StreamInput]) -> str:
 
 
 def test_the_table_says_what_the_protocol_says() -> None:
-    """Audio and flush while open; close and drain lead to the end; cancel ends at once."""
+    """Audio and flush while open; close and drain lead to the end; cancel ends at once. Amid a
+    drain, of which its client may not know yet, nothing is wrong."""
     takes = {state: {what.name for at, what in TRANSITIONS if at is state} for state in StreamState}
     assert takes[StreamState.OPEN] == {"AUDIO", "FLUSH", "CLOSE", "DRAIN", "CANCEL"}
     assert takes[StreamState.CLOSING] == {"DRAIN", "CANCEL", "FINISH"}
+    assert takes[StreamState.DRAINING] == {what.name for what in StreamInput}
     assert takes[StreamState.CLOSED] == set()
 
 

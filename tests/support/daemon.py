@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from support.wire_client import WireClient
 
 TESTS = Path(__file__).parent.parent
 START_PATIENCE_S = 30.0
+
+LOG_LAG_S = 0.01
+"""Many times what passes between a line of the log and its being written."""
 
 
 def install_plugins(folder: Path, plugins: Mapping[str, str]) -> Path:
@@ -108,12 +112,17 @@ class Daemon:
 
     @property
     def stderr(self) -> str:
+        """What it wrote so far. A thread of the daemon's writes its log: this waits until it has
+        written what there was to write just now."""
+        size = -1
+        while size != (size := self.stderr_path.stat().st_size):
+            time.sleep(LOG_LAG_S)
         return self.stderr_path.read_text()
 
     @property
     def events(self) -> list[dict[str, Any]]:
         """The lines of its log."""
-        lines = self.stderr_path.read_text().splitlines(keepends=True)
+        lines = self.stderr.splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
     @property

@@ -21,6 +21,15 @@ TOKEN_BYTES = 16
 """128 random bits: nobody guesses another's session."""
 
 
+LOOK_S = 1.0
+"""At least as long as the time between two looks at the readers."""
+
+
+def delivered_after_s(limits: Limits) -> float:
+    """After so long, what was told has been taken, or its reader was given up."""
+    return limits.send_timeout_s + limits.outbox_soft_s + LOOK_S
+
+
 @dataclass(slots=True)
 class _Entry:
     session: Session
@@ -62,7 +71,7 @@ class SessionStore:
             max_streams=self._limits.max_streams,
             kept_segments=self._limits.kept_segments,
             keeping=self._keeping,
-            delivered_after_s=self._limits.send_timeout_s,
+            delivered_after_s=delivered_after_s(self._limits),
             now_s=self._clock.now_s,
         )
         self._by_token[session.token] = _Entry(session, uid, owner)
@@ -96,7 +105,8 @@ class SessionStore:
         entry = self._by_token[session.token]
         if entry.owner is not None:
             entry.owner.displaced()
-            self.leave(session)
+            session.detach()  # not `leave`: nobody is left behind, so nobody has to go for it
+            self._hub.detach(session)
         entry.owner = owner
         self._hub.attach(session, owner)
         return (
@@ -105,18 +115,28 @@ class SessionStore:
         )
 
     def leave(self, session: Session) -> None:
-        """The session's connection is gone; it may come back within the resume window."""
+        """Nobody reads of the session any more; its client may be back in the resume window."""
         session.detach()
         self._hub.detach(session)
-        entry = self._by_token[session.token]
+        entry = self._by_token.get(session.token)
+        if entry is None:
+            return  # it was ended meanwhile
         entry.owner = None
         entry.left_at_s = self._clock.now_s()
+
+    def forget_surplus(self) -> None:
+        """Forget those that were left first, where more were left than may be.
+
+        Not in `leave`, which may come in the midst of what a stream tells its client.
+        """
         left = [entry for entry in self._by_token.values() if entry.owner is None]
-        if len(left) > self._limits.max_detached_sessions:
-            self._forget(min(left, key=lambda entry: entry.left_at_s))
+        left.sort(key=lambda entry: entry.left_at_s)
+        for entry in left[: max(0, len(left) - self._limits.max_detached_sessions)]:
+            self._forget(entry)
 
     def expire(self) -> None:
         """Forget sessions that nobody came back for. Call it now and then."""
+        self.forget_surplus()
         before_s = self._clock.now_s() - self._limits.resume_window_s
         for entry in list(self._by_token.values()):
             if entry.owner is None and entry.left_at_s <= before_s:

@@ -41,6 +41,10 @@ MAX_ENDED_STREAMS = 256
 """Ended streams of one session kept in case their end has to be told again."""
 
 
+class Stale(Exception):
+    """What a client said of a stream is past, and nothing is wrong with that."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Told:
     """An effect, its place among all that its stream told, and when it was told.
@@ -65,6 +69,7 @@ class _Record:
     answers: deque[_Told] = field(default_factory=lambda: deque(maxlen=MAX_KEPT_ANSWERS))
     told: int = 0
     closed_at_s: float | None = None
+    is_end_told_again: bool = False
 
     def again(self, last: int, before_s: float) -> list[Effect]:
         """What a client has to hear that has the segments up to `last`, in the order told.
@@ -147,8 +152,15 @@ class Session:
         return stream
 
     def get(self, number: int) -> Stream:
-        """The open stream of that number. Raises ProtocolError when there is none."""
+        """The open stream of that number.
+
+        Raises:
+            Stale: it has ended, and its client, who has come back, may not have heard it yet.
+            ProtocolError: there is none.
+        """
         record = self._records.get(number)
+        if record is not None and record.is_end_told_again:
+            raise Stale
         if record is None or record.stream.state is StreamState.CLOSED:
             raise ProtocolError(
                 ErrorCode.UNKNOWN_STREAM, f"stream {number} is not open", stream=number
@@ -209,7 +221,11 @@ class Session:
         self._forget_delivered()
 
     def can_resume(self, have: Mapping[int, int]) -> bool:
-        """Whether every segment after those that the client has is still here."""
+        """Whether every segment after those that the client has is still here.
+
+        A stream that ended just now and that the client does not name counts as one of which it
+        has nothing: rather is something recognised once more than a segment lost.
+        """
         return all(
             have.get(number, -1) >= record.dropped_to for number, record in self._records.items()
         )
@@ -229,15 +245,17 @@ class Session:
             kept = [each for each in record.answers if isinstance(each.effect, LASTING)]
             record.answers.clear()
             record.answers += [replace(each, at_s=now_s, has_found_nobody=False) for each in kept]
+            record.stream.may_repeat = True
             if record.closed_at_s is not None:
                 record.closed_at_s = now_s
+                record.is_end_told_again = True
         return again
 
     def _forget_delivered(self) -> None:
         """Let go of streams that ended so long before the break that the client has heard it.
 
-        A connection takes what is written within the send timeout or is closed, so an end that
-        was told longer ago than that has arrived. No more than `MAX_ENDED_STREAMS` are kept.
+        Who does not take what is written is given up and leaves the session, so an end that was
+        told longer ago than `delivered_after_s` has arrived. No more than `MAX_ENDED_STREAMS` are kept.
         """
         before = self._now_s() - self._delivered_after_s
         ended = {

@@ -10,6 +10,9 @@ class StreamState(Enum):
 
     OPEN = auto()
     CLOSING = auto()
+    """Its client has closed it, and what it holds is being finished."""
+    DRAINING = auto()
+    """The same, because the daemon ends. What still comes is left to its client."""
     CLOSED = auto()
 
 
@@ -28,12 +31,19 @@ TRANSITIONS: dict[tuple[StreamState, StreamInput], StreamState] = {
     (StreamState.OPEN, StreamInput.AUDIO): StreamState.OPEN,
     (StreamState.OPEN, StreamInput.FLUSH): StreamState.OPEN,
     (StreamState.OPEN, StreamInput.CLOSE): StreamState.CLOSING,
-    (StreamState.OPEN, StreamInput.DRAIN): StreamState.CLOSING,
+    (StreamState.OPEN, StreamInput.DRAIN): StreamState.DRAINING,
     (StreamState.OPEN, StreamInput.CANCEL): StreamState.CLOSED,
     # A drain changes nothing for a stream that its client is closing already.
     (StreamState.CLOSING, StreamInput.DRAIN): StreamState.CLOSING,
     (StreamState.CLOSING, StreamInput.CANCEL): StreamState.CLOSED,
     (StreamState.CLOSING, StreamInput.FINISH): StreamState.CLOSED,
+    # Its client may not know yet.
+    (StreamState.DRAINING, StreamInput.AUDIO): StreamState.DRAINING,
+    (StreamState.DRAINING, StreamInput.FLUSH): StreamState.DRAINING,
+    (StreamState.DRAINING, StreamInput.CLOSE): StreamState.DRAINING,
+    (StreamState.DRAINING, StreamInput.DRAIN): StreamState.DRAINING,
+    (StreamState.DRAINING, StreamInput.CANCEL): StreamState.CLOSED,
+    (StreamState.DRAINING, StreamInput.FINISH): StreamState.CLOSED,
 }
 
 

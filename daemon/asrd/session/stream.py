@@ -36,6 +36,8 @@ class Stream:
         self.number = number
         self.state = StreamState.OPEN
         self.is_ready = False
+        self.may_repeat = False
+        """Its client came back, and may say again what it said before `close`."""
         self._rule = rule
         self._format = rule.pcm_format
         self._listener = Listener(rule.pcm_format, rule.endpoint_rule, rule.start_offset)
@@ -67,9 +69,9 @@ class Stream:
 
     def receive(self, data: bytes, offset: int | None) -> None:
         """Take audio in. Raises ProtocolError for a bad chunk or a stream that takes none."""
-        self._enter(StreamInput.AUDIO)
-        self._arrivals.receive(data, offset)
-        self._drop_what_is_too_much()
+        if self._takes(StreamInput.AUDIO, is_repeat=not self.new_bytes(data, offset)):
+            self._arrivals.receive(data, offset)
+            self._drop_what_is_too_much()
 
     def new_bytes(self, data: bytes, offset: int | None) -> int:
         """How much of a chunk is not there yet: sending again is always safe, and costs nothing."""
@@ -80,32 +82,25 @@ class Stream:
         as dropped, and the utterance that is open ends where it began, as at a gap.
 
         Chunks refused in a row are told together: once they make up a second, and when anything
-        else comes, be it a chunk that is taken, a flush, or the end.
-
-        Raises what `receive` does.
+        else comes, be it a chunk that is taken, a flush, or the end. Raises what `receive` does.
         """
-        self._enter(StreamInput.AUDIO)
-        self._arrivals.refuse(data, offset, reason)
+        if self._takes(StreamInput.AUDIO, is_repeat=not self.new_bytes(data, offset)):
+            self._arrivals.refuse(data, offset, reason)
 
     def flush(self) -> None:
-        """Finish all audio received so far; told by `Flushed`.
-
-        Raises:
-            ProtocolError: the stream takes no flush any more, or too many wait for their answers.
-        """
-        self._enter(StreamInput.FLUSH)
-        self._arrivals.flush()
+        """Finish all audio received so far; told by `Flushed`. Raises ProtocolError where no
+        flush is taken any more, or too many wait for their answers."""
+        if self._takes(StreamInput.FLUSH):
+            self._arrivals.flush()
 
     def close(self) -> None:
         """Finish all audio, then end; told by `StreamClosed`."""
-        self._enter(StreamInput.CLOSE)
-        self._arrivals.close()
+        if self._takes(StreamInput.CLOSE):
+            self._arrivals.close()
 
     def drain(self) -> None:
         """Close because the daemon ends."""
-        was_open = self.state is StreamState.OPEN
-        self._enter(StreamInput.DRAIN)
-        if was_open:
+        if self._takes(StreamInput.DRAIN):
             self._close_reason = "shutdown"
             self._arrivals.close()
 
@@ -271,6 +266,14 @@ class Stream:
         return self._intake.received > 0
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
+
+    def _takes(self, happened: StreamInput, *, is_repeat: bool = True) -> bool:
+        """Whether that changes something. Raises ProtocolError where it is wrong."""
+        if is_repeat and self.may_repeat and self.state is StreamState.CLOSING:
+            return False
+        was_open = self.state is StreamState.OPEN
+        self._enter(happened)
+        return was_open
 
     def _enter(self, happened: StreamInput) -> None:
         self.state = next_state(self.state, happened, self.number)
