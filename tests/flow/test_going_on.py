@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import soxr
 
 from asrd.audio import PcmFormat
 from asrd.providers.voice import VoiceActivity
@@ -32,12 +33,14 @@ def voice() -> VoiceActivity:
 
 
 def hear(
-    voice: VoiceActivity, sound: Sound, begin: int, chunk: int, silence: int
+    voice: VoiceActivity, sound: Sound, begin: int, chunk: int, silence: int, rate: int = 16000
 ) -> tuple[list[Utterance], set[int]]:
-    """The utterances from `begin` on, and everywhere that the commit has stood."""
-    ear = Listener(PcmFormat(), EndpointRule(silence=silence), begin)
-    utterances: list[Utterance] = []
+    """The utterances from the position `begin` on, and everywhere that the commit has stood."""
+    pcm_format = PcmFormat(sample_rate=rate)
     commits = {begin}
+    begin = pcm_format.to_own(begin)
+    ear = Listener(pcm_format, EndpointRule(silence=silence), begin)
+    utterances: list[Utterance] = []
     state = b""
     for at in range(begin, len(sound), chunk):
         ear.intake.receive(sound[at : at + chunk].tobytes(), at)
@@ -68,4 +71,17 @@ def test_every_commit_of_a_recording_is_a_place_to_go_on_from(
     for commit in commits:
         wanted = [utterance for utterance in whole if utterance.origin >= commit]
         found, _ = hear(voice, sound, commit, chunk=3000, silence=silence)
+        assert found == wanted, f"from {commit}"
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+def test_a_resampler_that_begins_anew_changes_nothing(voice: VoiceActivity, rate: int) -> None:
+    """That of the first daemon runs on over a commit, that of the second begins there."""
+    recording = np.frombuffer(Pcm.of(RECORDINGS[0]).data, "<i2")
+    sound = soxr.resample(recording.astype(np.float32), 16000, rate).astype("<i2")
+    whole, commits = hear(voice, sound, 0, chunk=rate // 10, silence=8000, rate=rate)
+    assert whole
+    for commit in commits:
+        wanted = [utterance for utterance in whole if utterance.origin >= commit]
+        found, _ = hear(voice, sound, commit, chunk=rate // 5, silence=8000, rate=rate)
         assert found == wanted, f"from {commit}"
