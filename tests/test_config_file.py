@@ -128,6 +128,37 @@ def test_no_number_may_be_negative(write: Write) -> None:
         ("supervision.hang_factor = 0.5", "supervision.hang_factor: expected `float` >= 1"),
         ("limits.max_utterance_s = 31", "limits.max_utterance_s: expected `float` <= 30"),
         ("scheduling.slots = 0", "scheduling.slots: expected `int` >= 1"),
+        ("residency.idle_ttl_s = inf", "residency.idle_ttl_s: expected `float` <= 604800"),
+        ("limits.drain_timeout_s = inf", "limits.drain_timeout_s: expected `float` <= 604800"),
+        ("limits.live_rate = inf", "limits.live_rate: expected `float` <= 1000"),
+        ("supervision.hang_factor = inf", "supervision.hang_factor: expected `float` <= 1000"),
+        ("scheduling.ladder.shed_load = inf", "scheduling.ladder.shed_load: expected `float` <= 1"),
+        (f"limits.max_connections = {2**63 - 1}", "limits.max_connections: expected `int` <= 28"),
+        (f"limits.kept_bytes = {2**70}", "limits.kept_bytes: expected `int` <= 28"),
+        ("limits.outbox_bytes = 1", "limits.outbox_bytes: expected `int` >= 65536"),
+        ("limits.outbox_soft_bytes = 1", "limits.outbox_soft_bytes: expected `int` >= 4096"),
+        ("limits.max_frame_bytes = 10", "limits.max_frame_bytes: expected `int` >= 66560"),
+        ("limits.max_chunk_bytes = 10", "limits.max_chunk_bytes: expected `int` >= 1024"),
+        (
+            "limits.max_chunk_bytes = 1_048_576",
+            "limits.max_frame_bytes: a frame must hold a chunk of 1048576 bytes",
+        ),
+        (
+            "limits.outbox_bytes = 65_536\nlimits.outbox_soft_bytes = 65_537",
+            "limits.outbox_soft_bytes: expected no more than limits.outbox_bytes",
+        ),
+        (
+            "limits.outboxes_bytes = 65_536",
+            "limits.outboxes_bytes: expected no less than limits.outbox_bytes",
+        ),
+        (
+            "[scheduling.concurrency]\nmin_slots = 9\nmax_slots = 2",
+            "scheduling.concurrency.min_slots: expected no more than max_slots",
+        ),
+        (
+            f"residency.memory_budget = '{'9' * 400}GB'",
+            "memory_budget: expected an amount of memory, such as '2GB', '512MiB' or '60%'",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_file_and_key_and_what_is_right(

@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
+from asrd.choices import SAMPLE_BYTES
+
 SAMPLE_RATE = 16000
 
 Samples = npt.NDArray[np.float32]
 """Mono float32 at 16 kHz in -1..1, shape (n,)."""
 
 NO_SAMPLES: Samples = np.zeros(0, np.float32)
-
-_SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class PcmFormat:
     @property
     def frame_bytes(self) -> int:
         """Bytes of one sample of every channel."""
-        return _SAMPLE_BYTES[self.encoding] * self.channels
+        return SAMPLE_BYTES[self.encoding] * self.channels
 
     def to_16k(self, offset: int) -> int:
         """The 16 kHz position of the stream's own `offset`."""

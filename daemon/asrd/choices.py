@@ -1,9 +1,24 @@
-"""What users choose among. Apart from `config`, so that `asrd --help` imports nothing heavy."""
+"""What users choose among, and what is chosen for them.
+
+Apart from `config`, so that `asrd --help` imports nothing heavy.
+"""
 
 from enum import StrEnum
+from typing import Literal
 
 Setting = str | int | float | bool
 """The value of a provider's own setting."""
+
+SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4}
+"""Of one channel, by the encoding that a stream is opened with."""
+
+LIVE_SOURCES = {"mic": 1, "system": 2}
+"""Sources that are heard as they happen, and their priority; any other is a file or the like."""
+
+
+def default_delivery(source: str) -> Literal["live", "lossless"]:
+    """How a stream of that source is delivered that asks for nothing."""
+    return "live" if source in LIVE_SOURCES else "lossless"
 
 
 class Loading(StrEnum):

@@ -4,7 +4,7 @@ Sizes, counts and times that protect the daemon are all here, by name; code refe
 never to a number of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -12,11 +12,23 @@ from msgspec import Meta
 
 from asrd.choices import Loading, LogLevel, Setting, WarmUp
 
-Count = Annotated[int, Meta(ge=1)]
-CountOrZero = Annotated[int, Meta(ge=0)]
-Seconds = Annotated[float, Meta(gt=0)]
+MOST = 2**48
+"""Of anything that is counted: far beyond what a machine has, and no number that overflows."""
+
+LONGEST_S = 604_800.0
+"""A week. What would take longer is no protection any more; infinity is none."""
+
+CHUNK_OVERHEAD_BYTES = 1024
+"""More than the frame of a chunk of audio holds beside the audio."""
+
+Count = Annotated[int, Meta(ge=1, le=MOST)]
+CountOrZero = Annotated[int, Meta(ge=0, le=MOST)]
+Seconds = Annotated[float, Meta(gt=0, le=LONGEST_S)]
+Load = Annotated[float, Meta(gt=0, le=1000)]
+"""Decode time asked for per second, over the slots there are."""
+Factor = Annotated[float, Meta(ge=1, le=1000)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Size = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)? *(%|([kMGT]i?)?B)\Z")]
+Size = Annotated[str, Meta(pattern=r"^[0-9]{1,15}(\.[0-9]{1,15})? *(%|([kMGT]i?)?B)\Z")]
 """An amount of memory: `2GB`, `1500 MB`, `512MiB`, or a share of what the machine has: `60%`."""
 
 
@@ -28,10 +40,12 @@ LOCAL_GROUP = "local"
 class Limits:
     """What a peer may cost."""
 
-    max_frame_bytes: Count = 2**20
-    max_chunk_bytes: Count = 2**16
+    max_frame_bytes: Annotated[int, Meta(ge=2**16 + CHUNK_OVERHEAD_BYTES, le=2**28)] = 2**20
+    """At least a chunk of `max_chunk_bytes` and `CHUNK_OVERHEAD_BYTES` more."""
+    max_chunk_bytes: Annotated[int, Meta(ge=2**10, le=2**28)] = 2**16
     max_connections: Count = 2048
-    """Each takes some 5 kB while it is idle, and at the most an unfinished frame and an outbox.
+    """Each takes some 5 kB while it is idle, and at the most an unfinished frame, an outbox and a
+    read that is not worked off: 4 KiB, or 64 KiB for the first 64 that flood.
     Where the system gives us fewer file descriptors, fewer are let in."""
     max_sessions: Count = 2048
     """Sessions with a connection; one more is answered with `busy`."""
@@ -44,16 +58,16 @@ class Limits:
     that an utterance can always be completed."""
     live_backlog_s: Seconds = 60.0
     """Live: audio held per stream before the oldest is dropped."""
-    live_rate: Annotated[float, Meta(ge=1)] = 4.0
+    live_rate: Factor = 4.0
     """Live: how many times faster than real time audio may come in the long run."""
     live_burst_s: Seconds = 600.0
     """Live: audio that may come at once. More than the backlog holds: whoever sends a little too
     much loses the oldest, and only a flood is not listened to."""
-    outbox_bytes: Count = 256 * 1024
+    outbox_bytes: Annotated[int, Meta(ge=2**16, le=MOST)] = 256 * 1024
     """What is held in memory for one reader, with what is being written to it."""
     outbox_messages: Count = 100
     """What waits for one reader beside that which is being written to it."""
-    outbox_soft_bytes: Count = 64 * 1024
+    outbox_soft_bytes: Annotated[int, Meta(ge=2**12, le=MOST)] = 64 * 1024
     outbox_soft_s: Seconds = 5.0
     """A reader for whom more than `outbox_soft_bytes` are held for so long is too slow."""
     outboxes_bytes: Count = 24 * 2**20
@@ -93,8 +107,8 @@ class Pace:
     idle_s: Seconds = 2.0
     busy_s: Seconds = 4.0
     critical_s: Seconds = 8.0
-    busy_load: Seconds = 0.5
-    critical_load: Seconds = 1.0
+    busy_load: Load = 0.5
+    critical_load: Load = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +121,11 @@ class LadderRule:
     """
 
     enabled: bool = True
-    longer_chunks_load: Seconds = 0.8
+    longer_chunks_load: Load = 0.8
     longer_chunks_age_s: Seconds = 2.0
-    fewer_partials_load: Seconds = 1.0
+    fewer_partials_load: Load = 1.0
     fewer_partials_age_s: Seconds = 4.0
-    shed_load: Seconds = 1.2
+    shed_load: Load = 1.2
     shed_age_s: Seconds = 8.0
     up_after_s: Seconds = 3.0
     down_after_s: Seconds = 20.0
@@ -147,7 +161,7 @@ class Batches:
     max_batch: Count = 16
     max_s: Seconds = 1.0
     """Predicted time of one call with more than one window."""
-    max_slowdown: Annotated[float, Meta(ge=1)] = 1.5
+    max_slowdown: Factor = 1.5
     """How many times longer a window may take because less urgent ones are read with it."""
 
 
@@ -218,7 +232,7 @@ class Supervision:
     """When a worker counts as hung, how it is restarted, and when a provider gets a rest."""
 
     hang_after_s: Seconds = 10.0
-    hang_factor: Annotated[float, Meta(ge=1)] = 5.0
+    hang_factor: Factor = 5.0
     """Without progress for `hang_after_s`, and for so many times the p99 of decodes of that
     length, a worker is ended."""
     load_hang_after_s: Seconds = 60.0
@@ -282,6 +296,22 @@ class Config:
         """Where that provider's streams go while it is unavailable."""
         own = self.of(provider).fallback
         return self.fallback if own is None else own
+
+
+def contradictions(config: Config) -> Iterator[str]:
+    """A sentence, with the key first, for each value that another one makes senseless."""
+    limits, slots = config.limits, config.scheduling.concurrency
+    if limits.max_frame_bytes < limits.max_chunk_bytes + CHUNK_OVERHEAD_BYTES:
+        yield (
+            f"limits.max_frame_bytes: a frame must hold a chunk of {limits.max_chunk_bytes} bytes "
+            f"(limits.max_chunk_bytes) and {CHUNK_OVERHEAD_BYTES} more"
+        )
+    if limits.outbox_soft_bytes > limits.outbox_bytes:
+        yield "limits.outbox_soft_bytes: expected no more than limits.outbox_bytes"
+    if limits.outboxes_bytes < limits.outbox_bytes:
+        yield "limits.outboxes_bytes: expected no less than limits.outbox_bytes"
+    if slots.max_slots is not None and slots.max_slots < slots.min_slots:
+        yield "scheduling.concurrency.min_slots: expected no more than max_slots"
 
 
 _UNITS = {"": 1} | {

@@ -23,7 +23,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from asrd.choices import Loading, LogLevel, Setting, WarmUp
-from asrd.config import Config, ProviderConfig
+from asrd.config import Config, ProviderConfig, contradictions
 from asrd.errors import StartupError
 
 EX_NOINPUT = 66
@@ -49,7 +49,10 @@ def read_config(path: Path) -> Config:
     problems = list(_unknown_keys(given, Config, "")) or _wrong_value(given)
     if problems:
         raise StartupError(f"{path}: {'; '.join(problems)}", EX_CONFIG)
-    return msgspec.convert(given, Config)
+    config = msgspec.convert(given, Config)
+    if problems := list(contradictions(config)):
+        raise StartupError(f"{path}: {'; '.join(problems)}", EX_CONFIG)
+    return config
 
 
 def _wrong_value(given: Mapping[str, Any]) -> list[str]:

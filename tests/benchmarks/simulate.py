@@ -24,9 +24,10 @@ from dataclasses import replace
 
 import structlog
 
+from asrd.choices import LIVE_SOURCES
 from asrd.config import Batches, LadderRule, Scheduling
 from asrd.scheduler.ladder import Step, level_of
-from asrd.server.served import LIVE_SOURCES, OTHER_PRIORITY
+from asrd.server.served import OTHER_PRIORITY
 from benchmarks.simulation.agenda import Progress
 from benchmarks.simulation.arrivals import TALKS, Source, load_of
 from benchmarks.simulation.engines import ENGINES, Engine, by_hand

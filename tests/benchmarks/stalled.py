@@ -4,7 +4,8 @@
 
 Each asks for far more than it takes, is told `slow_consumer` where that can still be written,
 comes back, and does it again, until so many megabytes were produced for all of them together. A
-client that reads pings all the while, from a process of its own.
+client that reads pings all the while, from a process of its own. Beside it stands a control: its
+times while as many readers ask for as much and read it.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.common import row
 from support.daemon import running_daemon
-from support.stalling import stall
+from support.stalling import read_along, stall
 
 MAX_GROWTH_BYTES = 52_000_000
 MAX_LEFT_BYTES = 10_000_000
@@ -35,9 +36,12 @@ def main() -> None:
             produced_bytes=chosen.megabytes * 1_000_000,
             recovery_s=RECOVERY_S,
         )
-        given_up = len(daemon.logged("slow_consumer"))
+        control = read_along(
+            daemon, readers=chosen.readers, produced_bytes=chosen.megabytes * 1_000_000
+        )
     row(f"results for {chosen.readers} readers", f"{outcome.produced_bytes / 1e6:.0f} MB")
-    row("given up as slow consumers", str(given_up))
+    asked = chosen.readers * outcome.rounds
+    row("given up as slow consumers", f"{outcome.given_up} of {asked}")
     row(
         "growth of the daemon's memory, at the most",
         f"{outcome.peak_bytes / 1e6:.1f} MB",
@@ -54,6 +58,8 @@ def main() -> None:
         latency = getattr(outcome, when)
         times = f"{latency.p50_ms:.2f} / {latency.p99_ms:.2f} ms"
         row(f"a ping of another client {when}: p50 / p99", times)
+    times = f"{control.p50_ms:.2f} / {control.p99_ms:.2f} ms"
+    row("the same beside readers who read as much: p50 / p99", times)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from asrd.wire.messages import Audio, Close, Event, Hello, Open, Partial
+from asrd.wire.messages import Audio, Close, Event, GetStats, Hello, Open, Partial, Stats
 from cli.conftest import Run, command
+from support.daemon import running_daemon
 from support.fake_daemon import (
     HANG_UP,
     FakeDaemon,
@@ -23,6 +24,8 @@ from support.fake_daemon import (
     segment,
     welcome,
 )
+from support.waiting import wait_until
+from support.wire_client import WireClient
 
 PCM = bytes(range(256)) * 500  # four seconds
 
@@ -263,6 +266,39 @@ def test_ctrl_c_twice_ends_it_while_there_is_no_daemon(tmp_path: Path) -> None:
     assert process.stderr.read() == b""
     process.stdin.close()
     process.stderr.close()
+
+
+def has_stream(asker: WireClient) -> bool:
+    asker.send(GetStats())
+    return asker.expect(Stats).counters["streams_open"] == 1
+
+
+def test_ctrl_c_ends_it_soon_while_the_daemon_stands_still(tmp_path: Path) -> None:
+    """One that is stopped closes nothing, answers nothing and reads nothing."""
+    with running_daemon(tmp_path, provider="echo") as daemon:
+        process = subprocess.Popen(
+            command("pipe", "--socket", daemon.path, "--delivery=live"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdin is not None
+        with process:
+            process.stdin.write(PCM)
+            process.stdin.flush()
+            with daemon.greet() as asker:
+                wait_until(lambda: has_stream(asker), "its stream")
+            daemon.process.send_signal(signal.SIGSTOP)
+            try:
+                process.stdin.write(bytes(900_000))  # more than the socket holds
+                process.stdin.flush()
+                for _ in range(2):
+                    process.send_signal(signal.SIGINT)
+                    time.sleep(0.2)  # two signals at once are one
+                assert process.wait(10) == 130
+            finally:
+                daemon.process.send_signal(signal.SIGCONT)
+                process.kill()
 
 
 def test_the_blocks_of_a_slow_pipe_are_sent_as_they_come(daemon: FakeDaemon, socket: Path) -> None:

@@ -86,6 +86,35 @@ def test_what_is_no_recording_is_told(asrd: Run) -> None:
     assert "name a file of `asrd serve --record`" in outcome.error
 
 
+def test_a_session_of_several_connections_is_not_played_slower(asrd: Run, tmp_path: Path) -> None:
+    """Its daemon would have forgotten it between them."""
+    hello = {"type": "hello", "session": "s1"}
+    first, then = tmp_path / "a.frames", tmp_path / "b.frames"
+    first.write_bytes(frames({**hello, "at": 1.0}))
+    then.write_bytes(frames({**hello, "resume": "s1", "at": 41.0}))
+    outcome = asrd("replay", first, then, "--speed=0.5", "--socket", tmp_path / "s")
+    assert outcome.code == 64
+    assert "slower than it was recorded" in outcome.error
+    outcome = asrd("replay", first, then, "--speed=1", "--socket", tmp_path / "s")
+    assert outcome.code == 69
+
+
+def test_times_that_cannot_be_are_refused(asrd: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "far.frames", {"type": "ping", "at": 1e12})
+    outcome = asrd("replay", path)
+    assert outcome.code == 65
+    assert "days late" in outcome.error
+
+
+def test_a_number_that_no_stream_can_have_is_not_waited_for(
+    asrd_process: Run, tmp_path: Path
+) -> None:
+    opening = {"type": "open", "stream": -1, "source": "file"}
+    again = [{**opening, "at": 1.0}, {"type": "close", "stream": -1, "at": 1.1}]
+    path = write(tmp_path / "neg.frames", *again, {**opening, "at": 1.2})
+    assert asrd_process("replay", path, "-p", "echo").code == 0
+
+
 def test_a_socket_that_was_named_must_answer(asrd: Run, recording: Path, tmp_path: Path) -> None:
     outcome = asrd("replay", recording, "--socket", tmp_path / "s")
     assert outcome.code == 69

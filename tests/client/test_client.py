@@ -67,9 +67,9 @@ def test_a_stream_from_its_opening_to_its_end(tmp_path: Path) -> None:
         stream = await client.open_stream(source="file", delivery="lossless", words=True)
         assert stream.opened.model == "none"
         await stream.send(b"\x01\x02" * 1000)
-        assert await stream.close() == closed(1, 1000)
+        assert await stream.close() == closed(1, 1000, segments=1)
         events = [event async for event in stream]
-        assert events[-2:] == [segment(offset=1000), closed(1, 1000)]
+        assert events[-2:] == [segment(offset=1000), closed(1, 1000, segments=1)]
         assert stream.committed == stream.sent == 1000
 
     daemon = run(tmp_path, scenario)

@@ -118,6 +118,14 @@ def test_after_a_failure_it_may_be_asked_to_begin_anew() -> None:
     assert room.dialled_at_s == [1, 3, 3, 5]
 
 
+def test_who_asks_is_heard_whatever_the_daemon_said_before() -> None:
+    room = Room(Refused("who", "unauthorized"), "link")
+    with pytest.raises(Refused):
+        room.run()
+    room.reconnector.start_anew()
+    assert room.run(ConnectionLost("who", "unauthorized")) == "link"
+
+
 def test_a_pause_is_as_long_as_it_should_be_unless_it_is_cut_short() -> None:
     async def scenario() -> None:
         hurry = asyncio.Event()

@@ -1,10 +1,11 @@
 """The client and real daemons that are killed, drained and cut off while a stream goes on."""
 
 import asyncio
-import contextlib
 import dataclasses
+import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+import signal
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from asrd.wire.messages import Closed, Delivery, Error, Event, Segment
 from conftest import Recording
 from support.audio import read_wav
 from support.daemon import START_PATIENCE_S, Daemon, running_daemon
+from support.relay import Relay
 from support.waiting import until
 
 RECOVERY = Recovery(
@@ -51,47 +53,6 @@ def unbroken(pcm: bytes, tmp_path_factory: pytest.TempPathFactory) -> Events:
 
     with running_daemon(tmp_path_factory.mktemp("unbroken")) as daemon:
         return asyncio.run(scenario())
-
-
-class Relay:
-    """Carries bytes between a client and a daemon, until it is told to cut them off."""
-
-    def __init__(self, path: Path, target: Path) -> None:
-        self.path = path
-        self._target = target
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        server = await asyncio.start_unix_server(self._accept, self.path)
-        try:
-            yield
-        finally:
-            server.close()
-            self.cut()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
-
-    def cut(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, forth = await asyncio.open_unix_connection(self._target)
-        pairs = [(reader, forth), (back, writer)]
-        self._writers |= {writer, forth}
-        for source, sink in pairs:
-            task = asyncio.create_task(self._carry(source, sink))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(700):  # cuts messages in pieces
-                sink.write(data)
-                await sink.drain()
-        sink.transport.abort()
 
 
 async def transcribe(
@@ -176,8 +137,17 @@ def test_a_daemon_that_is_drained(tmp_path: Path, pcm: bytes, unbroken: Events) 
     daemons[0].wait_until_ready()
 
     async def drain(stream: Stream) -> None:
-        await asyncio.sleep(0.15)
-        assert await asyncio.to_thread(daemons[-1].terminate) == 0
+        """Its model stands still at first, so that audio goes on while the stream is closing."""
+        await until_it_moves(stream)
+        stopped = daemons[-1].worker_pids
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        daemons[-1].process.send_signal(signal.SIGTERM)
+        before = stream.sent
+        await until(lambda: stream.sent >= before + PIECE_BYTES)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        assert await asyncio.to_thread(daemons[-1].process.wait, START_PATIENCE_S) == 0
         daemons.append(Daemon(tmp_path))
 
     async def scenario() -> list[StreamEvent]:
@@ -203,11 +173,11 @@ def test_a_connection_that_is_cut_anywhere(
             relay.cut()
 
     async def scenario() -> Events:
-        async with relay.running(), connect(relay.path, recovery=RECOVERY) as client:
+        async with relay.running(), connect(relay.front, recovery=RECOVERY) as client:
             return await transcribe(client, pcm, delivery, cut)
 
     with running_daemon(tmp_path / "daemon") as daemon:
-        relay = Relay(tmp_path / "relay", daemon.path)
+        relay = Relay(tmp_path / "relay", daemon.path, read_bytes=700)  # messages in pieces
         events = asyncio.run(scenario())
     check(events, unbroken, pcm)
     texts = [(event.start, event.end, event.text) for event in segments_of(unbroken)]

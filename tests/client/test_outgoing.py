@@ -128,7 +128,7 @@ def test_close_comes_behind_everything_and_again_on_the_next_connection(is_flush
     stream.is_closing = True
     before = [Audio, Flush, Close] if is_flushing else [Audio, Close]
     assert [type(message) for message in said(stream)] == before
-    assert not stream.has_more
+    assert not stream.has_next
     stream.leave()
     stream.go_on_here(100)
     assert [type(message) for message in said(stream)] == before[1:]

@@ -92,3 +92,9 @@ def test_two_files_that_begin_one_session_are_copies(tmp_path: Path) -> None:
     copies = [survey(write(tmp_path / name, hello(20.0))) for name in "ab"]
     with pytest.raises(NotARecording, match="both begin s1"):
         by_session(copies)
+
+
+def test_times_that_leap_by_days_are_not_waited_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "far", hello(1.0), {"type": "ping", "at": 1e12})
+    with pytest.raises(NotARecording, match="days late"):
+        survey(path)

@@ -19,6 +19,8 @@ from asrd.client import (
     connect,
     spawn,
 )
+from asrd.client.client import END_TIMEOUT_S
+from asrd.client.link import Link
 from asrd.wire.messages import (
     Ack,
     Audio,
@@ -176,6 +178,7 @@ def test_a_drained_daemon_leaves_its_streams_to_the_next(tmp_path: Path) -> None
         await until(lambda: stream.committed == 1000)
         daemon.say(segment(offset=1000), closed(offset=1000, reason="shutdown"))
         daemon.hang_up()
+        await until(lambda: client.state is ClientState.RECONNECTING)
         await stream.send(bytes(200))
         daemon.rules[Close] = lambda _: [
             closed(offset=1100, segments=0, audio_seconds=0.0063, dropped_seconds=0.0)
@@ -408,3 +411,130 @@ def test_leaving_cancels_what_is_open_on_the_newest_connection(tmp_path: Path) -
     daemon = FakeDaemon()
     run(tmp_path, daemon, scenario)
     assert daemon.heard[-1] == Cancel(stream=1)
+
+
+def test_a_cancel_that_a_second_break_takes_is_said_on_the_third_connection(
+    tmp_path: Path,
+) -> None:
+    """And a connection that breaks while it is said is a break like any other."""
+
+    async def scenario(client: Client, daemon: FakeDaemon) -> None:
+        streams = [await client.open_stream(), await client.open_stream()]
+        known = welcome(resumed=True, streams={1: 0, 2: 0})
+        daemon.rules[Hello] = lambda _: [known]
+        daemon.rules[Cancel] = lambda message: daemon.once(
+            "breaks", [HANG_UP], daemon.usual(message)
+        )
+        daemon.hang_up()
+        await until(lambda: client.state is ClientState.RECONNECTING)
+        for stream in streams:
+            assert (await stream.cancel()).reason == "cancelled"
+        await until(lambda: len(heard(daemon, Hello)) == 3)
+        await until(lambda: not client._courses)
+        assert {message.stream for message in heard(daemon, Cancel)[-2:]} == {1, 2}
+
+    run(tmp_path, FakeDaemon(), scenario)
+
+
+def test_a_link_that_breaks_behind_its_welcome_kills_no_client(tmp_path: Path) -> None:
+    async def scenario(client: Client, daemon: FakeDaemon) -> None:
+        streams = [await client.open_stream(), await client.open_stream()]
+        daemon.hang_up()
+        await until(lambda: client.state is ClientState.RECONNECTING)
+        for stream in streams:
+            await stream.cancel()
+        connected = client._connected
+
+        def break_first(link: Link) -> None:
+            if len(heard(daemon, Hello)) == 2:
+                link.abort()
+            connected(link)
+
+        client._connected = break_first  # type: ignore[method-assign]
+        daemon.rules[Hello] = lambda _: [welcome(resumed=True, streams={1: 0, 2: 0})]
+        await until(lambda: len(heard(daemon, Hello)) == 3)
+        await until(lambda: not client._courses)
+        await client.ping()
+
+    run(tmp_path, FakeDaemon(), scenario)
+
+
+def test_a_client_that_has_failed_by_a_mistake_says_so_when_it_is_asked_again(
+    tmp_path: Path,
+) -> None:
+    async def scenario(client: Client, daemon: FakeDaemon) -> None:
+        client._questions.answered = lambda _: 1 / 0  # type: ignore[method-assign, assignment]
+        with pytest.raises(ConnectionLost, match="the client itself failed"):
+            await client.ping()
+        await asyncio.wait([client._life])
+        assert isinstance(client._life.exception(), ZeroDivisionError)
+        with pytest.raises(ConnectionLost, match="the client itself failed"):
+            client.retry()
+
+    run(tmp_path, FakeDaemon(), scenario)
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_a_daemon_that_reads_nothing_holds_up_neither_recovery_nor_the_end(
+    tmp_path: Path, is_lost: bool
+) -> None:
+    async def scenario(client: Client, daemon: FakeDaemon) -> None:
+        stream = await client.open_stream(source="mic")
+        assert daemon.connection is not None
+        first = daemon.connection.transport
+        first.pause_reading()
+        for _ in range(100):
+            stream._course.outgoing.append(bytes(64000))
+        stream._course.speaker.say_nowait()
+        link = client._link
+        assert link is not None
+        assert link._writer.transport.get_write_buffer_size()
+        if is_lost:
+            daemon.rules[Audio] = lambda _: []
+            first.write_eof()
+            await until(lambda: len(heard(daemon, Hello)) == 2)
+        else:
+            await asyncio.wait_for(client.close(), END_TIMEOUT_S + 3)
+        first.abort()
+        await asyncio.sleep(0)
+
+    run(tmp_path, FakeDaemon(), scenario)
+
+
+def test_a_pump_that_waits_says_its_cancel_before_the_end(tmp_path: Path) -> None:
+    """And nothing behind it, where the connection takes no more."""
+
+    async def scenario(client: Client, daemon: FakeDaemon) -> None:
+        problems: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: problems.append(told))
+        stream = await client.open_stream(source="mic")
+        daemon.rules[Audio] = lambda _: []
+        assert daemon.connection is not None
+        transport = daemon.connection.transport
+        transport.pause_reading()
+        for _ in range(15):
+            stream._course.outgoing.append(bytes(64000))
+        stream._course.speaker.say_soon()
+        await asyncio.sleep(0.05)
+        assert stream._course.speaker._pump is not None
+        asyncio.get_running_loop().call_later(0.1, transport.resume_reading)
+        await client.close()
+        assert daemon.heard[-1] == Cancel(stream=1)
+        assert problems == []
+
+    run(tmp_path, FakeDaemon(), scenario)
+
+
+def test_live_audio_that_never_waits_does_not_keep_the_client_from_connecting(
+    tmp_path: Path,
+) -> None:
+    async def scenario(client: Client, daemon: FakeDaemon) -> None:
+        stream = await client.open_stream(source="mic")
+        daemon.rules[Audio] = lambda _: []
+        daemon.hang_up()
+        await until(lambda: client.state is ClientState.RECONNECTING)
+        while client.state is ClientState.RECONNECTING and stream.sent < 10**7:
+            await stream.send(bytes(200))
+        assert client.state is ClientState.CONNECTED
+
+    run(tmp_path, FakeDaemon(), scenario)

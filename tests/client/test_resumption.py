@@ -474,9 +474,12 @@ def test_a_daemon_that_is_drained_leaves_the_stream_to_the_next_one() -> None:
         assert opening == Open(stream=1, start_offset=15, start_id=1)
         assert isinstance(audio, Audio)
         assert audio.offset == 15
+        closing = asyncio.create_task(stream.close())
+        await asyncio.sleep(0)
         await course.deliver(
             closed(offset=30, segments=0, audio_seconds=15 / 16000, dropped_seconds=0.0)
         )
+        await closing
         first, end = [event async for event in stream]
         assert first == segment(number=0, offset=15)
         assert isinstance(end, Closed)

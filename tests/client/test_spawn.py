@@ -46,7 +46,7 @@ def test_it_transcribes_and_ends_with_the_block(daemon_pids: list[int]) -> None:
             await stream.send(bytes(2000))
             await stream.close()
             events = [event async for event in stream]
-            assert events[-2:] == [segment(offset=1000), closed(offset=1000)]
+            assert events[-2:] == [segment(offset=1000), closed(offset=1000, segments=1)]
             assert is_running(daemon_pids[0])
 
     asyncio.run(scenario())

@@ -6,13 +6,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from asrd.client import ClientState, ConnectionLost, Recovery, Refused, StreamEnded, Unreachable
 from asrd.client.inbox import StreamEvent
 from asrd.client.sync import SyncClient, connect, spawn
-from asrd.wire.messages import Close, GetHealth, Open, Ping
+from asrd.wire.messages import Ack, Close, Closed, GetHealth, Hello, Open, Ping, Segment
 from client.test_spawn import fake
 from support.fake_daemon import (
     HANG_UP,
@@ -49,9 +50,9 @@ def test_a_stream_from_its_opening_to_its_end(client: SyncClient, daemon: FakeDa
     assert (stream.opened.model, stream.frame_bytes, stream.sample_rate) == ("none", 2, 16000)
     stream.send(b"\x01\x02" * 1000)
     assert stream.flush().offset == stream.sent == 1000
-    assert stream.close() == closed(offset=1000)
+    assert stream.close() == closed(offset=1000, segments=1)
     events = list(stream)
-    assert events[-2:] == [segment(offset=1000), closed(offset=1000)]
+    assert events[-2:] == [segment(offset=1000), closed(offset=1000, segments=1)]
     assert stream.committed == 1000
     assert daemon.audio[1] == b"\x01\x02" * 1000
 
@@ -110,6 +111,59 @@ def test_a_client_that_has_failed_can_be_brought_back(daemon: FakeDaemon, tmp_pa
         with pytest.raises(ConnectionLost):
             client.ping()
         assert client.state is ClientState.FAILED
+    with connect(tmp_path / "s", recovery=Recovery(first_wait_s=0.01, max_attempts=1)) as client:
+        daemon.rules = {Hello: lambda _: [HANG_UP], Ping: lambda _: [HANG_UP]}
+        with pytest.raises(ConnectionLost):
+            client.ping()
+        assert client.state is ClientState.FAILED
+        daemon.rules = {}
+        client.retry()
+        client.ping()
+    with pytest.raises(ConnectionLost, match="the client was closed"):
+        client.retry()
+
+
+def test_an_interrupt_loses_no_event(client: SyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be it that the event has just come, or that it comes while nobody waits."""
+    stream = client.open_stream(delivery="lossless")
+    stream.send(bytes(20))
+    stream.close()
+    wait = client._background.outcome
+    interrupts = iter([True, False])
+
+    def interrupted(future: Any) -> Any:
+        outcome = wait(future)
+        if next(interrupts, False):
+            raise KeyboardInterrupt
+        return outcome
+
+    monkeypatch.setattr(client._background, "outcome", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(stream)
+    assert [type(event) for event in stream] == [Ack, Segment, Closed]
+
+
+def test_a_connection_that_is_being_made_can_be_interrupted(tmp_path: Path) -> None:
+    """What listens there gives no answer."""
+    program = f"""
+import os, signal, socket, threading, time
+from pathlib import Path
+from asrd.client import sync
+path = Path({str(tmp_path / "mute")!r})
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(str(path))
+listener.listen()
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    with sync.connect(path, timeout_s=60.0):
+        pass
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
 
 
 def test_whoever_waits_when_it_is_closed_is_told(daemon: FakeDaemon, tmp_path: Path) -> None:

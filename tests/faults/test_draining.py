@@ -21,6 +21,7 @@ from support.wire_client import Ended, WireClient
 BUSY_MACHINE_S = 1.0
 """What a test grants a machine that has other things to do."""
 
+ENOUGH = 11
 BAD = marked(PHRASE, MARKED_AT_S)
 
 
@@ -43,15 +44,22 @@ def test_who_connects_during_the_drain_is_told(tmp_path: Path) -> None:
 
 
 def test_nobody_is_left_in_the_queue_at_the_end(tmp_path: Path) -> None:
-    """Who connects, at whatever moment of the end, is served, told, or finds no daemon."""
-    with running_daemon(tmp_path, limits={"drain_timeout_s": 0.3}) as daemon:
+    """Who connects, at whatever moment of the end, is served, told, or finds no daemon.
+
+    The drain lasts until more than ten were told, and then ends while others come.
+    """
+    with running_daemon(tmp_path, limits={"drain_timeout_s": 15.0}) as daemon:
         with daemon.greet() as client:
             client.open(1, partials=False)
-            os.kill(daemon.worker("echo/echo"), signal.SIGSTOP)
+            worker = daemon.worker("echo/echo")
+            os.kill(worker, signal.SIGSTOP)
             client.speak(1, PHRASE)
             daemon.process.send_signal(signal.SIGTERM)
             told = 0
             while daemon.process.poll() is None:
+                if told == ENOUGH:
+                    os.kill(worker, signal.SIGCONT)
+                    client.socket.close()
                 try:
                     late = WireClient(daemon.path)
                 except (FileNotFoundError, ConnectionRefusedError):
@@ -61,13 +69,24 @@ def test_nobody_is_left_in_the_queue_at_the_end(tmp_path: Path) -> None:
                         late.send(Hello())
                     assert late.expect(Error).code == "draining"
                     told += 1
-        assert told > 10
+        assert told >= ENOUGH
         assert daemon.process.returncode == 0
+
+
+def _stop_reading(client: WireClient) -> None:
+    """Ask for answers until no more is taken, and read none of them."""
+    client.socket.setblocking(True)
+    client.socket.settimeout(0.2)
+    pings = b"".join(encode(Ping(id="x" * 200)) for _ in range(200))
+    with suppress(TimeoutError):
+        while True:
+            client.socket.sendall(pings)
 
 
 @pytest.mark.parametrize("when", ["before", "amid"])
 def test_a_reader_that_stalls_does_not_hold_up_the_end(tmp_path: Path, when: str) -> None:
-    drain_s = 1.0
+    """Whether it does so before the end begins, or at results that come during the drain."""
+    drain_s = 2.0
     with (
         running_daemon(tmp_path, limits={"drain_timeout_s": drain_s}) as daemon,
         WireClient(daemon.path) as stalled,
@@ -75,16 +94,21 @@ def test_a_reader_that_stalls_does_not_hold_up_the_end(tmp_path: Path, when: str
     ):
         stalled.hello()
         if when == "before":
-            stalled.socket.setblocking(True)
-            stalled.socket.settimeout(0.5)
-            pings = b"".join(encode(Ping(id="x" * 200)) for _ in range(200))
-            with suppress(TimeoutError):
-                while True:
-                    stalled.socket.sendall(pings)
+            _stop_reading(stalled)
+        else:
+            stalled.open(1, source="file", partials=False)
         other.open(1, partials=False)
         other.speak(1, PHRASE)
+        worker = daemon.worker("echo/echo")
+        if when == "amid":
+            os.kill(worker, signal.SIGSTOP)  # so that there is a drain to be amid of
+            stalled.speak(1, PHRASE)
         started = time.monotonic()
         daemon.process.send_signal(signal.SIGTERM)
+        if when == "amid":
+            wait_until(lambda: daemon.logged("draining"), "the drain")
+            _stop_reading(stalled)
+            os.kill(worker, signal.SIGCONT)
         assert other.expect(Closed).reason == "shutdown"
         assert len(other.logged(Segment)) == 1
         assert daemon.process.wait(20) == 0

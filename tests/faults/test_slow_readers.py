@@ -25,12 +25,12 @@ SPOKEN = [
 
 def test_two_hundred_stalled_readers_cost_a_bounded_amount_of_memory(tmp_path: Path) -> None:
     """The benchmark `stalled` does the same at full length."""
-    with running_daemon(tmp_path) as daemon:
+    with running_daemon(tmp_path, limits={"send_timeout_s": 1.0}) as daemon:
         outcome = stall(daemon, readers=READERS, produced_bytes=PRODUCED_BYTES, recovery_s=13.0)
+        assert outcome.given_up == READERS * outcome.rounds, outcome  # each, each time
         assert outcome.peak_bytes < MAX_GROWTH_BYTES, outcome
         assert outcome.left_bytes < MAX_LEFT_BYTES, outcome
         assert max(outcome.during.p50_ms, outcome.after.p50_ms) < MAX_WAIT_MS, outcome
-        assert len(daemon.logged("slow_consumer")) > READERS / 4
         assert not daemon.strays
 
 

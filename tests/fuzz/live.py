@@ -63,6 +63,7 @@ class Visits:
         self._path = path
         self._mutator = mutator
         self._found = found
+        self._wire = Wire()
 
     async def until(self, frames: int) -> None:
         """Send on until so many were sent. Raises Failed."""
@@ -87,7 +88,7 @@ class Visits:
         found.connections += 1
         mild, fatal = [], b""
         for frame in (mutator.frame() for _ in range(VISIT)):
-            if not is_fatal(frame):
+            if not self._wire.is_fatal(frame):
                 mild.append(frame)
             elif not fatal:
                 fatal = frame
@@ -113,13 +114,22 @@ class Visits:
         return heard
 
 
-def is_fatal(frame: bytes) -> bool:
-    """Whether the wire alone says that it ends a connection."""
-    connection = ServerConnection()
-    return any(
-        isinstance(said, ProtocolError) and said.fatal
-        for said in connection.receive(memoryview(HELLO + frame))
-    )
+class Wire:
+    """What the wire alone says of frames: one greeted connection, until a frame ends it."""
+
+    def __init__(self) -> None:
+        self._connection: ServerConnection | None = None
+
+    def is_fatal(self, frame: bytes) -> bool:
+        """Whether it ends a connection."""
+        if self._connection is None:
+            self._connection = ServerConnection()
+            frame = HELLO + frame
+        outcomes = self._connection.receive(memoryview(frame))
+        has_ended = any(isinstance(said, ProtocolError) and said.fatal for said in outcomes)
+        if has_ended:
+            self._connection = None
+        return has_ended
 
 
 async def fuzz(daemon: Daemon, frames: int, seed: int) -> Found:

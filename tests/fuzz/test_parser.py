@@ -26,7 +26,7 @@ from support.daemon import TESTS, environment
 from support.room import Guest
 
 FRAMES = {"daemon": 1_000_000, "client": 200_000}
-PEER_FRAMES = 50_000
+PEER_FRAMES = 20_000
 MAX_GROWTH_BYTES = 10_000_000
 ATHERIS_S = 10
 TIMEOUT_S = 600
@@ -44,7 +44,7 @@ def run_module(*command: str, patience_s: float) -> "subprocess.CompletedProcess
     )
 
 
-@pytest.mark.timeout(TIMEOUT_S * 10)
+@pytest.mark.timeout(TIMEOUT_S)
 @pytest.mark.parametrize("side", FRAMES)
 def test_whatever_comes_each_frame_earns_one_answer(side: str, times: int, seed: int) -> None:
     frames = FRAMES[side] * times
@@ -59,7 +59,7 @@ def test_whatever_comes_each_frame_earns_one_answer(side: str, times: int, seed:
     assert found["growth_bytes"] <= MAX_GROWTH_BYTES
 
 
-@pytest.mark.timeout(TIMEOUT_S * 10)
+@pytest.mark.timeout(TIMEOUT_S)
 def test_peers_and_streams_behind_the_parser_bear_it_too(times: int, seed: int) -> None:
     told = asyncio.run(peers.fuzz(discover(), PEER_FRAMES * times, seed))
     for code in ("invalid_frame", "invalid_message", "unknown_type", "unknown_stream"):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 from asrd.config import Access
 from asrd.providers.registry import Registry
 from asrd.server import channel as channels
+from asrd.server import connections
 from asrd.server.admission import Admission, admission_of
 from asrd.server.channel import SocketChannel
-from asrd.server.connections import Door, SocketConnection
+from asrd.server.connections import READ_BYTES, SHORT_READ_BYTES, Door, SocketConnection
+from asrd.server.monotonic import MonotonicClock
 from asrd.server.peer import Peer, PeerChannel
 from asrd.wire.codec import encode
 from asrd.wire.connection import ClientConnection
@@ -91,7 +94,7 @@ class House:
     def __init__(self, room: Room, path: Path, admission: Admission, max_connections: int) -> None:
         self.room = room
         self.path = path
-        self.door = Door(self._make_peer, admission, max_connections)
+        self.door = Door(self._make_peer, admission, max_connections, room.clock)
 
     def _make_peer(self, channel: PeerChannel, uid: int) -> Peer:
         room = self.room
@@ -133,7 +136,7 @@ async def open_house(
     finally:
         server.close()
         for connection in list(house.door._connections):
-            connection._door = Door(house._make_peer, NOBODY, 0)
+            connection._door = Door(house._make_peer, NOBODY, 0, house.room.clock)
         for peer in house.door.peers:
             peer.finish()
         await asyncio.sleep(0)
@@ -302,7 +305,8 @@ def _paired(buffered: int) -> tuple[socket.socket, socket.socket]:
 def test_a_closing_connection_waits_for_a_reader_as_long_as_it_takes_something(
     monkeypatch: pytest.MonkeyPatch, does_read: bool
 ) -> None:
-    monkeypatch.setattr(channels, "LINGER_S", 0.2)
+    """Once the kernel holds all it can, so that the channel's buffer stays as it is for long."""
+    monkeypatch.setattr(channels, "LINGER_S", 0.3)
 
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
@@ -314,9 +318,16 @@ def test_a_closing_connection_waits_for_a_reader_as_long_as_it_takes_something(
                 lost.set_result(None)
 
         transport, _ = await loop.create_connection(Protocol, sock=ours)
-        channel = SocketChannel(transport)
+        channel = SocketChannel(transport, MonotonicClock())
         channel.write(bytes(200_000))
         channel.close()
+
+        async def look() -> None:
+            while not lost.done():
+                await asyncio.sleep(0.02)
+                channel.check()
+
+        looking = asyncio.ensure_future(look())
         got = 0
         with theirs:
             if not does_read:
@@ -326,6 +337,63 @@ def test_a_closing_connection_waits_for_a_reader_as_long_as_it_takes_something(
                 await asyncio.sleep(0.03)  # the whole takes several times the linger
         assert got == 200_000 if does_read else got < 50_000
         await lost
+        await looking
+
+    run(scenario)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody else tells what the kernel holds")
+def test_what_the_reader_takes_of_the_kernels_buffer_shows() -> None:
+    """The channel's own buffer stays as it is until the kernel's is almost empty."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setblocking(False)
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        channel = SocketChannel(transport, MonotonicClock())
+        while not channel.buffered_bytes:
+            channel.write(bytes(1000))
+        before, buffered = channel.untaken_bytes, channel.buffered_bytes
+        with theirs:
+            theirs.recv(5000)
+            assert channel.untaken_bytes < before
+            assert channel.buffered_bytes == buffered
+            transport.abort()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert channel.untaken_bytes == channel.buffered_bytes  # its descriptor is gone
+
+    run(scenario)
+
+
+def test_a_crowd_that_floods_keeps_short_reads_and_gives_them_back(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_KEPT_READS", 3)
+
+    async def scenario() -> None:
+        async with open_house(registry, tmp_path, max_connections=20) as house:
+            callers = [await house.greeted() for _ in range(12)]
+            for peer in house.door.peers:
+                peer._hearing._is_crowded = lambda: True
+            for caller in callers:
+                caller.writer.write(encode(Ping(id="x" * 100)) * 30)
+            await until(lambda: len(connections._kept_reads) == len(callers))
+            held = [reference() for reference in connections._kept_reads.values()]
+            sizes = sorted(len(buffer) for buffer in held if buffer is not None)
+            del held
+            assert sizes == [SHORT_READ_BYTES] * 9 + [READ_BYTES] * 3
+            for peer in house.door.peers:
+                peer._hearing._is_crowded = lambda: False
+                peer.resumed_writing()
+            for caller in callers:
+                while len(caller.told(Pong)) < 30:
+                    await caller.hear(Pong)
+                await caller.leave()
+            assert not connections._kept_reads
+            await until(lambda: not house.door.peers)
 
     run(scenario)
 

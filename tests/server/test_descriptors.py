@@ -1,10 +1,12 @@
 """Room for connections, below what the system gives us in descriptors."""
 
 import resource
+from dataclasses import replace
 
 import pytest
 
-from asrd.server.descriptors import RESERVED, room_for_connections
+from asrd.config import Config, Limits, Recording
+from asrd.server.descriptors import RESERVED, room_for, room_for_connections
 
 INFINITE = resource.RLIM_INFINITY
 
@@ -37,3 +39,21 @@ def test_a_system_that_refuses_leaves_us_what_we_have(monkeypatch: pytest.Monkey
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, INFINITE))
     monkeypatch.setattr(resource, "setrlimit", refuse)
     assert room_for_connections(2048) == 256 - RESERVED
+
+
+@pytest.mark.parametrize(
+    ("hard", "room", "soft_then"), [(4096, 1000, 2000 + RESERVED), (1128, 500, 1128)]
+)
+def test_a_connection_that_is_recorded_takes_two(
+    monkeypatch: pytest.MonkeyPatch, hard: int, room: int, soft_then: int
+) -> None:
+    limits = [1024, hard]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.__setitem__(slice(None), new))
+    recorded = Config(
+        limits=Limits(max_connections=1000), recording=Recording(directory="somewhere")
+    )
+    assert room_for(recorded) == room
+    assert limits[0] == soft_then
+    limits[:] = [1024, hard]
+    assert room_for(replace(recorded, recording=Recording())) == 1000

@@ -1,5 +1,6 @@
 """The socket that clients connect to, and who may have it."""
 
+import errno
 import os
 import socket
 import stat
@@ -107,6 +108,37 @@ def test_what_is_no_socket_is_refused_and_untouched(tmp_path: Path, kind: str) -
         assert path.read_text() == "precious"
 
 
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "s.lock").symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(StartupError, match="cannot use") as told,
+        bound_socket(tmp_path / "s", ONLY_US),
+    ):
+        pass
+    assert told.value.exit_code == 77
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_another_user_left_behind_and_is_not_ours_to_remove_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a sticky directory."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with (
+        pytest.raises(StartupError, match="is left over and cannot be") as told,
+        bound_socket(path, ONLY_US),
+    ):
+        pass
+    assert told.value.exit_code == 77
+
+
 def test_a_path_that_is_too_long_is_told_with_both_numbers(tmp_path: Path) -> None:
     room = MAX_PATH_BYTES - len(os.fsencode(tmp_path)) - 1
     with bound_socket(tmp_path / ("é" * (room // 2) + "x" * (room % 2)), ONLY_US):
@@ -204,6 +236,28 @@ def test_a_directory_with_other_things_in_it_is_left_and_told(
     said = capsys.readouterr().out
     assert "socket_out_of_reach" in said
     assert str(folder) in said
+
+
+def test_a_directory_of_the_admitted_group_is_not_in_its_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor opened to all: 0750 is what its owner gave to that group."""
+    group = os.getegid()
+    for parent in tmp_path.parents:
+        if not parent.stat().st_mode & stat.S_IXOTH:
+            parent.chmod(parent.stat().st_mode | 0o711)
+    tmp_path.chmod(0o711)
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o750)
+    os.chown(folder, -1, group)
+    with bound_socket(folder / "s", admission_of(Access(groups=(group,)))):
+        assert mode(folder) == 0o750
+    assert "socket_out_of_reach" not in capsys.readouterr().out
+    (folder / "diary").touch()
+    folder.chmod(0o740)
+    with bound_socket(folder / "s", admission_of(Access(groups=(group,)))):
+        assert mode(folder) == 0o740
+    assert "socket_out_of_reach" in capsys.readouterr().out
 
 
 # ── handed over by a service manager ──────────────────────────────────────────────────────────

@@ -1,5 +1,6 @@
 """Logs on stderr: lines of JSON, or for people, and never the end of the daemon."""
 
+import errno
 import json
 import os
 import pty
@@ -7,9 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from asrd.server import logs as module
 from asrd.server.logs import LAST_LINES_S, LEVELS, MAX_WAITING_BYTES, LogWriter
 from support.unread import FILLING, full_pipe
 from support.waiting import wait_until
@@ -236,3 +239,74 @@ def test_a_descriptor_that_somebody_made_non_blocking_loses_nothing() -> None:
         pipe.writer.write(b"a" * 100_000 + b"\n")
         pipe.writer.write(b"end\n")
         assert pipe.read(b"end\n") == b"a" * 100_000 + b"\nend\n"
+
+
+def test_one_line_that_is_too_long_is_the_only_one_lost() -> None:
+    """Also while nothing waits and nothing is being written."""
+    reader, descriptor = os.pipe()
+    writer = LogWriter(descriptor, lambda count: b"lost %d\n" % count)
+    try:
+        writer.write(b"x" * MAX_WAITING_BYTES + b"\n")
+        assert writer.drain(5.0)
+        writer.write(b"next\n")
+        assert writer.drain(5.0)
+        assert os.read(reader, 100) == b"lost 1\nnext\n"
+    finally:
+        os.close(reader)
+        os.close(descriptor)
+
+
+class TornDisk:
+    """`os`, where a write takes as many bytes as `takes` says, and none where it has 0."""
+
+    def __init__(self, takes: list[int]) -> None:
+        self.takes = takes
+        self.taken = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def write(self, _: int, data: memoryview) -> int:
+        size = self.takes.pop(0) if self.takes else len(data)
+        if size == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.taken += data[:size]
+        return min(size, len(data))
+
+
+@pytest.mark.parametrize(
+    ("takes", "expected"),
+    [
+        ([], b"one\ntwo\nthree\n"),
+        ([2, 0], b"on\nlost 1\ntwo\nthree\n"),  # torn: what follows has a line of its own
+        ([3, 0], b"one\nlost 1\ntwo\nthree\n"),
+        ([2, 0, 0], b"on\nlost 2\nthree\n"),
+        ([2, 0, 4, 0], b"on\nlos\nlost 2\nthree\n"),  # the line that tells of it is torn as well
+        ([2, 0, 8, 0], b"on\nlost 1\nlost 1\nthree\n"),  # told, and then one more
+        ([2, 0, 1, 0], b"on\nlost 2\nthree\n"),
+        ([1, 1, 2], b"one\ntwo\nthree\n"),  # in pieces
+    ],
+)
+def test_a_line_that_was_torn_is_lost_and_spoils_no_other(
+    monkeypatch: pytest.MonkeyPatch, takes: list[int], expected: bytes
+) -> None:
+    disk = TornDisk(takes)
+    monkeypatch.setattr(module, "os", disk)
+    writer = LogWriter(-1, lambda count: b"lost %d\n" % count)
+    for line in (b"one\n", b"two\n", b"three\n"):
+        writer.write(line)
+        assert writer.drain(5.0)
+    assert disk.taken == expected
+
+
+def test_of_several_lines_those_that_were_taken_are_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk = TornDisk([6, 0])
+    monkeypatch.setattr(module, "os", disk)
+    writer = LogWriter(-1, lambda count: b"lost %d\n" % count)
+    writer.write(b"one\ntwo\nthree\n")
+    assert writer.drain(5.0)
+    writer.write(b"four\n")
+    assert writer.drain(5.0)
+    assert disk.taken == b"one\ntw\nlost 2\nfour\n"

@@ -4,8 +4,9 @@ import time
 
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from asrd.server.monotonic import LONGEST_TICK_S, MonotonicClock
+from asrd.server.monotonic import LONGEST_TICK_S, LoopWatch, MonotonicClock
 from support.clock import VirtualClock
 
 
@@ -44,3 +45,48 @@ def test_it_never_goes_back_and_never_runs_ahead(steps_s: list[float]) -> None:
 def test_it_is_the_machines_unless_told_otherwise() -> None:
     clock = MonotonicClock()
     assert abs(clock.now_s() - time.monotonic()) < LONGEST_TICK_S
+
+
+class Watched:
+    """A watch on a loop whose time and work are told to it."""
+
+    def __init__(self) -> None:
+        self.machine, self.work = VirtualClock(50.0), VirtualClock(3.0)
+        self.watch = LoopWatch(self.machine.now_s, self.work.now_s)
+
+    def pass_time(self, seconds: float, *, worked_s: float) -> list[float]:
+        """What is told of at the next look."""
+        self.machine.advance(seconds)
+        self.work.advance(worked_s)
+        with capture_logs() as lines:
+            self.watch.look()
+        assert {line["event"] for line in lines} <= {"loop_blocked"}
+        return [line["seconds"] for line in lines]
+
+
+def test_a_loop_that_its_own_work_held_up_is_told() -> None:
+    watched = Watched()
+    assert watched.pass_time(0.5, worked_s=0.5) == []
+    assert watched.pass_time(3.456, worked_s=3.0) == [3.46]
+    assert watched.pass_time(0.5, worked_s=0.0) == []
+
+
+def test_a_sleep_is_not_told() -> None:
+    watched = Watched()
+    assert watched.pass_time(3600.0, worked_s=0.4) == []
+    assert watched.pass_time(LONGEST_TICK_S, worked_s=LONGEST_TICK_S) == []
+
+
+def test_what_this_thread_computes_counts_and_its_waiting_does_not() -> None:
+    machine = VirtualClock(0.0)
+    watch = LoopWatch(machine.now_s)
+    end_s = time.thread_time() + 0.6
+    while time.thread_time() < end_s:
+        pass
+    machine.advance(1.1)
+    with capture_logs() as lines:
+        watch.look()
+        time.sleep(0.6)
+        machine.advance(1.1)
+        watch.look()
+    assert [(line["event"], line["seconds"]) for line in lines] == [("loop_blocked", 1.1)]

@@ -3,14 +3,17 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asrd.config import Limits
-from asrd.server.outbox import Outbox, Shelf
+from asrd.server.outbox import MAX_BATCH_BYTES, Outbox, Shelf
 from support.clock import VirtualClock
 
 TIMEOUT_S = 5.0
+BATCH = MAX_BATCH_BYTES
+"""A frame of this size is written alone."""
 
 
 class Reader:
@@ -28,11 +31,16 @@ class Reader:
         self.taken: list[bytes] = []
         self.room = 10**9
         self.buffered_bytes = 0
+        self.in_kernel_bytes = 0
         self.slow = 0
         rule = {"outbox_soft_bytes": max_bytes, "send_timeout_s": TIMEOUT_S, **more}
         limits = Limits(outbox_bytes=max_bytes, outbox_messages=max_messages, **rule)  # type: ignore[arg-type]
         shelf = shelf or Shelf(10**9)
         self.outbox = Outbox(self, self.clock, limits, shelf, on_slow=self._note_slow)
+
+    @property
+    def untaken_bytes(self) -> int:
+        return self.buffered_bytes + self.in_kernel_bytes
 
     def write(self, data: bytes) -> None:
         self.taken.append(data)
@@ -95,14 +103,24 @@ def test_what_was_sent_before_a_pause_stays_before_what_is_sent_in_it() -> None:
 
 
 def test_a_channel_that_fills_again_takes_the_rest_later() -> None:
-    reader = full()
-    reader.send(b"aa", b"bb", b"cc")
-    reader.read(room=3)
-    assert reader.text == b"aabb"
+    reader = full(max_bytes=10 * BATCH)
+    a, b, c = (letter * BATCH for letter in (b"a", b"b", b"c"))
+    reader.send(a, b, c)
+    reader.read(room=BATCH + 1)
+    assert reader.text == a + b
     reader.send(b"dd")
-    assert reader.text == b"aabb"
+    assert reader.text == a + b
     reader.read()
-    assert reader.text == b"aabbccdd"
+    assert reader.text == a + b + c + b"dd"
+
+
+def test_what_waits_is_written_in_batches_of_a_bounded_size() -> None:
+    reader = full(max_bytes=10**6, max_messages=10_000)
+    reader.send(*(b"%09d" % number for number in range(5000)))
+    reader.read()
+    assert reader.text == b"".join(b"%09d" % number for number in range(5000))
+    assert len(reader.taken) == -(-45_000 // BATCH)
+    assert max(map(len, reader.taken)) < BATCH + 9
 
 
 def test_a_newer_partial_leaves_out_the_older_one_of_its_segment_alone() -> None:
@@ -112,7 +130,6 @@ def test_a_newer_partial_leaves_out_the_older_one_of_its_segment_alone() -> None
     reader.send(b"2", replaces=(2, 0))
     reader.send(b"3", replaces=(1, 1))
     reader.send(b"one", replaces=(1, 0))
-    assert reader.outbox.coalesced == 1
     reader.read()
     assert reader.text == b"-23one"  # and is told where it was said
 
@@ -165,14 +182,30 @@ def test_a_reader_that_takes_nothing_for_the_send_timeout_is_given_up() -> None:
 
 
 def test_a_reader_that_takes_something_has_the_timeout_anew() -> None:
-    reader = full()
+    reader = full(max_bytes=10 * BATCH)
     reader.clock.advance(TIMEOUT_S - 0.1)
-    reader.send(b"aa", b"bb")
+    reader.send(b"a" * BATCH, b"bb")
     reader.read(room=1)  # takes one frame and is full again
     reader.clock.advance(TIMEOUT_S - 0.1)
     reader.outbox.check()
     assert reader.slow == 0
-    assert reader.text == b"aa"
+    assert reader.text == b"a" * BATCH
+
+
+@pytest.mark.parametrize("where", ["buffered_bytes", "in_kernel_bytes"])
+def test_a_reader_that_takes_a_little_all_the_while_is_kept(where: str) -> None:
+    """Whether that shows in the channel's buffer or only in the kernel's, which stays full long."""
+    reader = Reader(max_bytes=1000)
+    setattr(reader, where, 900)
+    reader.outbox.pause()
+    for taken in range(1, 20):
+        reader.clock.advance(TIMEOUT_S - 0.1)
+        setattr(reader, where, 900 - taken)
+        reader.outbox.check()
+    assert reader.slow == 0
+    reader.clock.advance(TIMEOUT_S + 0.1)
+    reader.outbox.check()  # nothing since
+    assert reader.slow == 1
 
 
 def test_after_close_nothing_is_written() -> None:
@@ -248,15 +281,17 @@ def test_what_the_channel_holds_counts_too() -> None:
 
 
 def test_a_reader_above_the_soft_limit_for_too_long_is_given_up_though_it_takes_a_little() -> None:
-    reader = full(max_bytes=100, max_messages=100, outbox_soft_bytes=20, outbox_soft_s=5.0)
+    reader = full(
+        max_bytes=10 * BATCH, max_messages=100, outbox_soft_bytes=2 * BATCH, outbox_soft_s=5.0
+    )
     for _ in range(8):
-        reader.send(b"x" * 10)
+        reader.send(b"x" * BATCH)
     for _ in range(4):
         reader.clock.advance(1.1)
         reader.outbox.check()
         assert reader.slow == 0
-        reader.read(room=1)  # one frame of ten bytes
-    assert reader.outbox.held_bytes == 40
+        reader.read(room=1)  # one frame
+    assert reader.outbox.held_bytes == 4 * BATCH
     reader.clock.advance(1.1)
     reader.outbox.check()
     assert reader.slow == 1
@@ -338,13 +373,111 @@ def test_a_replay_goes_on_by_itself_a_piece_at_a_time_while_the_channel_takes_it
     assert len(reader.text) == 100_000
 
 
-def test_a_connection_that_closes_hands_over_what_waits() -> None:
+@pytest.mark.parametrize(("again", "expected"), [([], b"ab"), ([b"again"], b"")])
+def test_a_connection_that_closes_hands_over_what_waits_but_not_behind_a_gap(
+    again: list[bytes], expected: bytes
+) -> None:
     reader = full()
-    reader.outbox.send_again(iter([b"again"]))
+    if again:
+        reader.outbox.send_again(iter(again))
     reader.send(b"a", b"b")
+    assert reader.outbox.is_replaying is bool(again)
     reader.outbox.finish()
-    assert reader.text == b"ab"
+    assert reader.text == expected
     assert reader.outbox.is_empty
     reader.send(b"c")
     reader.read()
-    assert reader.text == b"ab"
+    assert reader.text == expected
+
+
+def test_behind_a_frame_that_cannot_be_made_nothing_is_told() -> None:
+    def frames() -> Iterator[bytes]:
+        yield from [b"again" * BATCH] * 2
+        raise ZeroDivisionError
+
+    reader = Reader(max_bytes=10**7)
+    reader.outbox.send_again(frames())
+    reader.send(b"live")
+    reader.outbox.replay_on()
+    with pytest.raises(ZeroDivisionError):
+        reader.outbox.replay_on()
+    reader.read()
+    reader.send(b"more")
+    reader.outbox.finish()
+    assert reader.text == b"again" * BATCH * 2
+
+
+def test_what_is_said_during_a_replay_counts_for_its_bytes_alone() -> None:
+    """The reader takes whatever there is; it is the replay that is long."""
+    reader = Reader(max_bytes=1000, max_messages=10, outbox_soft_bytes=20, outbox_soft_s=5.0)
+    reader.outbox.send_again(iter([b"x" * BATCH] * 100))
+    for _ in range(100):
+        reader.send(b"--live--")
+        reader.clock.advance(1.0)
+        reader.outbox.check()
+    assert reader.slow == 0
+    reader.send(b"x" * 300)
+    assert reader.slow == 1
+
+
+def test_what_came_to_wait_during_a_replay_is_excused_until_it_is_taken() -> None:
+    reader = Reader(max_bytes=10**6, max_messages=10)
+    reader.outbox.send_again(iter([b"x" * BATCH] * 2))
+    reader.send(*[b"y" * BATCH] * 15)
+    reader.room = 2
+    reader.outbox.replay_on()
+    reader.read(room=1)  # the replay is at its end, and one of the others is taken
+    assert not reader.outbox.is_replaying
+    reader.send(*[b"-"] * 10)
+    assert reader.slow == 0
+    reader.send(b"-")
+    assert reader.slow == 1
+
+
+@given(
+    again=st.integers(0, 12),
+    steps=st.lists(
+        st.one_of(
+            st.sampled_from(["send", "flush", "pause", "replay"]),
+            st.integers(1, 4 * BATCH),
+        ),
+        max_size=40,
+    ),
+    end=st.sampled_from(["finish", "close", "give_up", None]),
+)
+def test_whenever_it_ends_what_was_written_is_a_beginning_of_the_replay_and_then_the_rest(
+    again: int, steps: list[str | int], end: str | None
+) -> None:
+    reader = Reader(max_bytes=10**8, max_messages=10**6)
+    replayed = [b"%04d" % number + b"r" * 4000 for number in range(again)]
+    live: list[bytes] = []
+
+    def send() -> None:
+        live.append(b"%04d" % len(live) + b"l" * 3000)
+        reader.outbox.send(live[-1])
+
+    reader.room = 2 * BATCH
+    reader.outbox.send_again(iter(replayed))
+    for step in steps:
+        match step:
+            case "send":
+                send()
+            case "replay":
+                if reader.outbox.may_replay:
+                    reader.outbox.replay_on()
+            case int():
+                reader.read(room=step)
+            case _:
+                getattr(reader.outbox, step)()
+        assert b"".join([*replayed, *live]).startswith(reader.text)
+    if end is not None:
+        getattr(reader.outbox, end)()
+        reader.send(b"late")
+        reader.read()
+    else:
+        reader.outbox.flush()
+        reader.read()
+        while reader.outbox.may_replay:
+            reader.outbox.replay_on()
+        assert reader.text == b"".join([*replayed, *live])
+    assert b"".join([*replayed, *live]).startswith(reader.text)

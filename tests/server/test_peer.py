@@ -1,8 +1,9 @@
 """One connection's conversation: greeted, answered, refused, made to wait, and ended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from asrd.framing import HEADER
 from asrd.providers.lifecycle import ModelState
@@ -15,6 +16,7 @@ from asrd.wire.messages import (
     Close,
     Closed,
     Error,
+    Event,
     Flush,
     Flushed,
     GetHealth,
@@ -365,6 +367,89 @@ def test_a_reader_that_stalls_is_told_once_closed_and_may_resume(registry: Regis
         again = room.guest()
         assert again.hello(resume=token, have={0: 0}).resumed
         assert [segment.id for segment in again.told(Segment)] == [1]
+
+    run(scenario)
+
+
+def test_who_is_given_up_hears_what_was_told_behind_it_when_it_comes_back(
+    registry: Registry,
+) -> None:
+    """Also while the old channel still waits for what it holds to be read."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        slow = room.guest()
+        token = slow.hello().resume
+        slow.open(0)
+        slow.peer.outbox.pause()
+        room.clock.advance(5.1)
+        slow.peer.check()
+        assert codes(slow) == ["slow_consumer"]
+        (served,) = room.hub.all_streams
+        room.model.is_held = True
+        served.stream.flush()
+        room.hub.advance(served)
+        room.clock.advance(19.0)
+        await settle()
+        again = room.guest()
+        assert again.hello(resume=token).resumed
+        slow.peer.lost()
+        assert len(again.told(Flushed)) == 1
+        again.say(Cancel(stream=0))
+        assert len(again.told(Closed)) == 1  # what was lost late takes the session from nobody
+
+    run(scenario)
+
+
+def test_what_was_told_before_a_reader_was_given_up_is_told_again(registry: Registry) -> None:
+    """It waited in the outbox, for as long as the limits allow."""
+
+    async def scenario() -> None:
+        room = Room(registry, limits={"live_rate": 1.0, "live_burst_s": 2.0})
+        slow = room.guest()
+        token = slow.hello().resume
+        slow.open(0, source="mic")
+        slow.peer.outbox.pause()
+        slow.speak(0, quiet(10.0))
+        for _ in range(10):
+            room.clock.advance(1.0)  # a little is taken, and then the soft limit closes it
+        assert not has_ended(slow)
+        slow.peer.outbox.give_up()
+        again = room.guest()
+        assert again.hello(resume=token).resumed
+        lost = [event for event in again.told(Event) if event.event == "dropped"]
+        assert lost
+        assert lost[-1].end == 10.0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("step", ["its_turn", "resumed"])
+def test_a_replay_that_fails_costs_its_connection_and_leaves_no_gap(
+    registry: Registry, step: str
+) -> None:
+    async def scenario() -> None:
+        guest, other = (room := Room(registry)).greeted(), room.greeted()
+
+        def frames() -> Iterator[bytes]:
+            yield from [encode(Pong(id="x" * 100))] * 200
+            raise ZeroDivisionError
+
+        with capture_logs() as lines:
+            guest.peer.outbox.send_again(frames())
+            guest.peer.send(Pong(id="behind"))
+            if step == "its_turn":
+                guest.say(Ping(id=1))  # after which it stands in line
+                await settle()
+            else:
+                for _ in range(5):
+                    guest.peer.outbox.pause()
+                    guest.peer.resumed_writing()
+        assert [line["event"] for line in lines].count("connection_failed") == 1
+        assert codes(guest) == ["internal"]
+        assert has_ended(guest)
+        assert {pong.id for pong in guest.told(Pong)} == {"x" * 100}
+        assert is_well(other)
 
     run(scenario)
 

@@ -13,14 +13,16 @@ from structlog.testing import capture_logs
 
 from asrd.config import Config, Recording
 from asrd.errors import StartupError
+from asrd.providers.registry import Registry
 from asrd.server import recorder as module
-from asrd.server.recorder import ConnectionRecording, Recorder, recorder_of
+from asrd.server.recorder import ConnectionRecording, RecordedPeer, Recorder, recorder_of
 from asrd.session.keeping import Keeping
 from asrd.session.session import Session
 from asrd.wire.codec import encode
 from asrd.wire.messages import Audio, ClientMessage, Hello, Ping
 from asrd.wire.recording import FrameCutter, RecordedFrame, read_frames
 from support.clock import VirtualClock
+from support.room import FakeChannel, Room, run
 from support.waiting import wait_until
 
 STARTED_AT_S = 1_700_000_000.125
@@ -38,7 +40,12 @@ def made() -> Iterator[list[Recorder]]:
     recorders: list[Recorder] = []
     yield recorders
     for each in recorders:
-        each.stop()
+        stop(each)
+
+
+def stop(owner: Recorder) -> None:
+    owner.end()
+    owner.join()
 
 
 def recorder(
@@ -85,7 +92,7 @@ def test_each_connection_has_a_file_named_by_its_session(
     owner = recorder(made, tmp_path / "new" / "folder")
     for name in ("s1", "s2", "s1"):
         hear(owner.begin(), owner, Hello(), Ping(), name=name)
-    owner.stop()
+    stop(owner)
     assert owner.run == f"20231114T221320125Z-{os.getpid()}"
     names = [f"{owner.run}-s1-1", f"{owner.run}-s1-3", f"{owner.run}-s2-2"]
     files = sorted((tmp_path / "new" / "folder").iterdir())
@@ -103,7 +110,7 @@ def test_times_count_on_from_the_start_by_the_daemons_clock(
     for _ in range(3):
         hear(recording, owner, Ping())
         clock.advance(1.5)
-    owner.stop()
+    stop(owner)
     (path,) = tmp_path.iterdir()
     assert [frame.at_s for frame in frames_in(path)] == [
         STARTED_AT_S + passed for passed in (0.0, 1.5, 3.0)
@@ -128,7 +135,7 @@ def test_a_connection_that_says_nothing_leaves_nothing(
 ) -> None:
     owner = recorder(made, tmp_path)
     owner.begin().end()
-    owner.stop()
+    stop(owner)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -139,7 +146,7 @@ def test_one_that_never_came_to_a_session_is_kept_without_a_name(
     recording = owner.begin()
     recording.received(memoryview(b"\0\0"), owner.now_s(), None)
     recording.end()
-    owner.stop()
+    stop(owner)
     (path,) = tmp_path.iterdir()
     assert path.name == f"{owner.run}-none-1.frames"
     assert path.read_bytes() == b"\0\0"
@@ -152,7 +159,7 @@ def test_nothing_is_recorded_behind_the_end(tmp_path: Path, made: list[Recorder]
     recording.end()
     recording.end()
     hear(recording, owner, Ping())
-    owner.stop()
+    stop(owner)
     (path,) = tmp_path.iterdir()
     assert types_in(path) == ["ping"]
 
@@ -170,7 +177,7 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path, made: list[Re
     path.write_text("mine")
     with capture_logs() as logs:
         hear(owner.begin(), owner, Ping())
-        owner.stop()
+        stop(owner)
     assert path.read_text() == "mine"
     assert endings(logs) == ["File exists"]
 
@@ -186,7 +193,7 @@ def test_a_directory_that_goes_away_costs_new_recordings_one_line_each(
         for _ in range(3):
             hear(recording, owner, Ping())
             wait_until(lambda: endings(logs), "the one line")
-        owner.stop()
+        stop(owner)
     assert endings(logs) == ["No such file or directory"]
 
 
@@ -198,7 +205,7 @@ def test_a_file_ends_before_the_frame_that_would_outgrow_it(
         recording = owner.begin()
         for size in (400, 400, 400, 10):
             hear(recording, owner, Audio(stream=1, data=bytes(size)))
-        owner.stop()
+        stop(owner)
     (path,) = tmp_path.iterdir()
     assert types_in(path) == ["audio", "audio"]
     assert endings(logs) == ["the file is as long as recording.max_file_bytes allows"]
@@ -229,7 +236,7 @@ def test_a_disk_that_does_not_keep_up_costs_recordings_and_never_memory(
         assert owner._queued_bytes <= 5000
         hear(modest, owner, Ping(), name="s2")
         may_write.set()
-        owner.stop()
+        stop(owner)
     assert endings(logs) == ["the disk does not keep up"]
     first, second = sorted(tmp_path.iterdir())
     assert types_in(first) == ["ping"] + ["audio"] * 4
@@ -274,3 +281,72 @@ def test_the_log_is_json_and_warns_of_audio(tmp_path: Path, made: list[Recorder]
         ("recording_began", "info"),
     ]
     assert TOKEN not in json.dumps(logs)
+
+
+def test_a_frame_may_be_as_long_as_that_connection_was_promised(
+    tmp_path: Path, made: list[Recorder]
+) -> None:
+    owner = recorder(made, tmp_path)
+    long = Audio(stream=1, data=bytes(2_000_000))
+    with capture_logs() as logs:
+        promised, usual = owner.begin(2**22), owner.begin()
+        hear(promised, owner, long)
+        hear(usual, owner, long, name="s2")
+        hear(usual, owner, Ping(), name="s2")
+        stop(owner)
+    first, second = sorted(tmp_path.iterdir())
+    (frame,) = read_frames(FrameCutter(2**22), first.read_bytes())
+    assert (frame.fields or {})["type"] == "audio"
+    assert types_in(second) == []
+    assert endings(logs) == ["what came is no frame, and nothing behind it can be one"]
+
+
+def test_a_peer_is_recorded_by_the_limit_that_counts_for_it(
+    tmp_path: Path, made: list[Recorder], registry: Registry
+) -> None:
+    async def scenario() -> None:
+        room = Room(registry, limits={"max_frame_bytes": 2**22, "max_chunk_bytes": 2**21})
+        peer = RecordedPeer(
+            FakeChannel(),
+            recorder=recorder(made, tmp_path),
+            uid=0,
+            hub=room.hub,
+            sessions=room.sessions,
+            reporter=room.reporter,
+            turns=room.turns,
+            shelf=room.shelf,
+        )
+        said = Audio(stream=1, data=bytes(2_000_000))
+        peer.received(memoryview(encode(Hello()) + encode(said)))
+        peer.lost()
+        await room.hub.stop()
+
+    run(scenario)
+    stop(made[0])
+    (path,) = tmp_path.iterdir()
+    frames = read_frames(FrameCutter(2**22), path.read_bytes())
+    assert [(frame.fields or {})["type"] for frame in frames] == ["hello", "audio"]
+
+
+def test_a_disk_that_does_not_answer_holds_up_the_end_for_a_moment_only(
+    tmp_path: Path, made: list[Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_write, is_writing = threading.Event(), threading.Event()
+
+    class DeadDisk:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(os, name)
+
+        def write(self, descriptor: int, data: memoryview) -> int:
+            is_writing.set()
+            assert may_write.wait(20)
+            return os.write(descriptor, data)
+
+    monkeypatch.setattr(module, "os", DeadDisk())
+    owner = recorder(made, tmp_path)
+    with capture_logs() as logs:
+        hear(owner.begin(), owner, Ping())
+        assert is_writing.wait(20)
+        stop(owner)
+        assert "recordings_unfinished" in [line["event"] for line in logs]
+        may_write.set()

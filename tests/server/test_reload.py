@@ -1,12 +1,23 @@
 """Another configuration for a daemon that runs: what is compared, and real daemons at SIGHUP."""
 
+import asyncio
 from dataclasses import replace
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from asrd.choices import LogLevel
 from asrd.config import Config, Limits, ProviderConfig, Recording, Scheduling, Supervision
-from asrd.server.reload import changed_keys, with_what_stays
+from asrd.providers.registry import Registry
+from asrd.server.admission import admission_of
+from asrd.server.connections import Door
+from asrd.server.reload import Reloader, changed_keys, with_what_stays
+from asrd.wire.messages import Error
 from conftest import TINY_WHISPER
 from support.audio import read_pcm, silent_pcm
+from support.room import Room, run
+from support.waiting import until
 
 PHRASE = read_pcm(TINY_WHISPER / "samples" / "phrase_1.wav") + silent_pcm(0.6)
 
@@ -75,3 +86,47 @@ def test_what_stays_is_stable() -> None:
     """A reload of what is in force changes nothing."""
     config = replace(Config(), provider="echo", providers={"echo": ProviderConfig()})
     assert with_what_stays(config, config) == config
+
+
+def test_a_reload_that_fails_midway_changes_nothing(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever raises does so before the first part is handed over."""
+
+    def fail(*_: object) -> int:
+        raise OverflowError
+
+    async def scenario() -> None:
+        room = Room(registry, limits={"max_streams": 2})
+        before = room.config
+        door = Door(
+            lambda *_: pytest.fail("nobody comes"), admission_of(before.access), 5, room.clock
+        )
+        new = replace(
+            before, limits=Limits(max_streams=5), log_level=LogLevel.DEBUG, provider="echo"
+        )
+        reloader = Reloader(lambda: new, registry, room.hub, room.sessions, door, lambda: False)
+        running = asyncio.create_task(reloader.run())
+        with monkeypatch.context() as broken:
+            broken.setattr("asrd.server.reload.room_for", fail)
+            with capture_logs() as lines:
+                reloader.ask()
+                await until(lambda: bool(lines))
+        assert [line["event"] for line in lines] == ["reload_failed"]
+        assert room.hub.config is before
+        guest = room.guest()
+        assert guest.hello().limits["max_streams"] == 2
+        for stream in range(3):
+            guest.open(stream + 1)
+        assert [error.code for error in guest.told(Error)] == ["too_many_streams"]
+        reloader.ask()
+        await until(lambda: room.hub.config is not before)
+        other = room.guest()
+        assert other.hello().limits["max_streams"] == 5
+        running.cancel()
+        await room.hub.stop()
+
+    try:
+        run(scenario)
+    finally:
+        structlog.reset_defaults()

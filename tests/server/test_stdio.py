@@ -1,9 +1,13 @@
 """The protocol over stdin and stdout: real children, and whatever is connected to them."""
 
 import asyncio
+import fcntl
 import os
+import struct
 import subprocess
 import sys
+import termios
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from typing import Any
 import pytest
 
 from asrd.providers.registry import Registry
-from asrd.server.stdio import WRITE_HIGH_BYTES, StdioChannel
+from asrd.server.stdio import LINGER_S, WRITE_BYTES, WRITE_HIGH_BYTES, StdioChannel
 from asrd.wire.codec import encode
 from asrd.wire.connection import ClientConnection
 from asrd.wire.messages import (
@@ -34,7 +38,7 @@ from support.audio import read_pcm, silent_pcm
 from support.daemon import command, environment, install_plugins
 from support.room import Room, run, settle
 from support.unruly import marked
-from support.waiting import until
+from support.waiting import until, wait_until
 
 PATIENCE_S = 30.0
 SPEECH = read_pcm(TINY_WHISPER / "samples" / "phrase_1.wav") + silent_pcm(0.6)
@@ -192,7 +196,7 @@ class Pipes:
         daemon_reads, self.write_fd = os.pipe()
         self.read_fd, daemon_writes = os.pipe()
         self._theirs = (daemon_reads, daemon_writes)
-        self.channel = StdioChannel(daemon_reads, daemon_writes)
+        self.channel = StdioChannel(daemon_reads, daemon_writes, self.room.clock)
         self.peer = self.room.guest().peer
         self.peer._channel = self.channel
         self.peer.outbox._channel = self.channel
@@ -274,3 +278,71 @@ def test_an_answer_in_many_pieces_is_written_whole_before_the_end(registry: Regi
         pipes.close()
 
     run(scenario)
+
+
+def test_a_reader_that_takes_a_little_at_a_time_shows_it(registry: Registry) -> None:
+    """However much was handed over in one piece: so who reads is told from who does not."""
+
+    async def scenario() -> None:
+        pipes = Pipes(registry)
+        pipes.channel.write(bytes(2**20))
+        await until(lambda: pipes.channel.untaken_bytes <= 2**20 - 2**16)
+        for _ in range(3):
+            before = pipes.channel.untaken_bytes
+            os.read(pipes.read_fd, WRITE_BYTES)
+            await until(lambda before=before: pipes.channel.untaken_bytes < before)  # type: ignore[misc]
+        pipes.channel.close()
+        for _ in range(3):
+            pipes.room.clock.advance(LINGER_S - 0.1)
+            before = pipes.channel.untaken_bytes
+            os.read(pipes.read_fd, WRITE_BYTES)
+            await until(lambda before=before: pipes.channel.untaken_bytes < before)  # type: ignore[misc]
+            pipes.channel.check()
+        assert not pipes.channel.ended.is_set()
+        pipes.room.clock.advance(LINGER_S)
+        pipes.channel.check()
+        assert pipes.channel.ended.is_set()
+        assert isinstance(pipes.channel.failed, TimeoutError)
+        while pipes.channel.untaken_bytes:
+            os.read(pipes.read_fd, 2**16)
+            await asyncio.sleep(0)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("reads_on", [True, False])
+def test_a_drain_waits_for_who_reads_late_and_says_when_it_was_in_vain(reads_on: bool) -> None:
+    """A reader that is busy for longer than the last words may take, but not than the drain."""
+    count = 700  # more than a pipe holds
+    limits = {"drain_timeout_s": 4.0 if reads_on else 0.5}
+    ours, theirs = os.pipe()
+    with subprocess.Popen(
+        command(None, limits=limits),
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+    ) as process:
+        os.close(theirs)
+        assert process.stdin is not None
+        assert process.stderr is not None
+        try:
+            process.stdin.write(frames(Hello(), *[Ping(id="x" * 100)] * count))
+            process.stdin.flush()
+            wait_until(lambda: _unread(ours) >= 40_000, "a full pipe")
+            process.terminate()
+            if reads_on:
+                time.sleep(1.5)
+                output = b""
+                while data := os.read(ours, 2**16):
+                    output += data
+                assert len([m for m in messages_of(output) if isinstance(m, Pong)]) == count
+            assert process.wait(PATIENCE_S) == (0 if reads_on else 74)
+            assert (b"stdout_failed" in process.stderr.read()) is not reads_on
+        finally:
+            os.close(ours)
+
+
+def _unread(descriptor: int) -> int:
+    held = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
+    return int(struct.unpack("i", held)[0])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asrd.client.outgoing import SAMPLE_BYTES
+from asrd.choices import SAMPLE_BYTES
 from asrd.errors import ProtocolError
 from asrd.wire.codec import encode
 from asrd.wire.connection import ServerConnection
@@ -87,7 +87,7 @@ def closed(stream: int = 1, offset: int = 0, **changes: Any) -> Closed:
         "stream": stream,
         "reason": "client",
         "offset": offset,
-        "segments": 1,
+        "segments": 0,
         "audio_seconds": offset / 16000,
         "dropped_seconds": 0.0,
     }
@@ -163,7 +163,7 @@ class FakeDaemon:
                 return [Flushed(stream=number, offset=len(self.audio[number]) // 2)]
             case Close(stream=number):
                 offset = len(self.audio[number]) // 2
-                return [segment(number, offset=offset), closed(number, offset)]
+                return [segment(number, offset=offset), closed(number, offset, segments=1)]
             case Cancel(stream=number):
                 return [closed(number, reason="cancelled")]
             case Ping(id=number):

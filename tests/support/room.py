@@ -187,6 +187,10 @@ class FakeChannel:
         self.was_refused = False
         self.buffered_bytes = 0
 
+    @property
+    def untaken_bytes(self) -> int:
+        return self.buffered_bytes
+
     def write(self, data: bytes) -> None:
         self.written += data
 
@@ -201,6 +205,9 @@ class FakeChannel:
 
     def refuse(self) -> None:
         self.is_closed = self.was_refused = True
+
+    def check(self) -> None:
+        """Its times are its own."""
 
 
 class Guest:

@@ -107,6 +107,14 @@ class StalledReader:
             while self._unsent:
                 self._unsent = self._unsent[self._socket.send(self._unsent[: 2**16]) :]
 
+    def take(self) -> int:
+        """Read what there is, unlike one that stalls; returns how many bytes it was."""
+        taken = 0
+        with suppress(BlockingIOError):
+            while data := self._socket.recv(2**16):
+                taken += len(data)
+        return taken
+
     def come_back(self) -> None:
         """Give the connection up, unread, and resume on another."""
         self._socket.close()
@@ -127,6 +135,8 @@ class StalledReader:
 class Outcome:
     """What a crowd of stalled readers cost the daemon and everybody else."""
 
+    rounds: int
+    given_up: int
     produced_bytes: int
     peak_bytes: int
     left_bytes: int
@@ -140,13 +150,13 @@ def stall(
     *,
     readers: int,
     produced_bytes: int,
-    patience_s: float = 8.0,
+    patience_s: float = 20.0,
     recovery_s: float = 30.0,
 ) -> Outcome:
     """Have so many readers ask for results and read none, until so many bytes were produced.
 
     Each asks for more than is taken for it, is given up as a slow consumer, comes back, and does
-    it again. What counts as produced is what lies unread in the kernel.
+    it again as soon as all of them were. What counts as produced is what lies unread in the kernel.
     """
     with Polite(daemon.path) as polite:
         crowd = [StalledReader(daemon.path) for _ in range(readers)]
@@ -155,16 +165,18 @@ def stall(
         time.sleep(2)
         base_bytes = memory_bytes(daemon.pid)
         before = polite.lap()
-        produced = peak = 0
+        produced = peak = rounds = given_up = 0
         while True:
+            rounds += 1
             for reader in crowd:
                 reader.say(*[GetStats()] * ASKED_AT_ONCE)
             ends_at_s = time.monotonic() + patience_s
-            while time.monotonic() < ends_at_s:
+            while given_up < readers * rounds and time.monotonic() < ends_at_s:
                 for reader in crowd:
                     reader.push()
                 time.sleep(0.1)
                 peak = max(peak, memory_bytes(daemon.pid) - base_bytes)
+                given_up = len(daemon.logged("slow_consumer"))
             produced += sum(reader.unread_bytes for reader in crowd)
             if produced >= produced_bytes:
                 break
@@ -176,7 +188,31 @@ def stall(
         time.sleep(recovery_s)
         after = polite.lap()
         left = memory_bytes(daemon.pid) - base_bytes
-        return Outcome(produced, peak, left, before, during, after)
+        return Outcome(rounds, given_up, produced, peak, left, before, during, after)
+
+
+def read_along(daemon: Daemon, *, readers: int, produced_bytes: int) -> Latency:
+    """A ping's time while so many readers ask for as much as stalled ones, and read it.
+
+    What the same answers cost whoever reads them: against that a stalled crowd is judged.
+    """
+    with Polite(daemon.path) as polite:
+        crowd = [StalledReader(daemon.path) for _ in range(readers)]
+        time.sleep(2)
+        polite.lap()
+        for reader in crowd:
+            reader.say(*[GetStats()] * ASKED_AT_ONCE)
+        taken, ends_at_s = 0, time.monotonic() + PATIENCE_S
+        while taken < produced_bytes and time.monotonic() < ends_at_s:
+            for reader in crowd:
+                reader.push()
+                taken += reader.take()
+            time.sleep(0.01)
+        during = polite.lap()
+        for reader in crowd:
+            reader.close()
+    assert taken >= produced_bytes, f"{taken} of {produced_bytes} bytes were answered"
+    return during
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -238,3 +238,35 @@ def test_what_is_nested_too_deep_to_be_written_anew_tells_no_token() -> None:
     recorded = tape_of(framed(payload))
     assert TOKEN.encode() not in recorded
     assert is_sound(recorded[HEADER.size :])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "audio", "stream": 1, "data": b"\1\2", "resumed": TOKEN},
+        {"type": "audio", "stream": 1, "data": b"\1\2", "more": [{TOKEN: TOKEN.encode()}]},
+        {"type": "open", "stream": 1, "prompt": f"it is {TOKEN}, they say"},
+        {"type": "ping", "id": TOKEN},
+    ],
+)
+def test_the_sessions_own_token_is_told_under_no_key(fields: dict[str, Any]) -> None:
+    recorded = tape_of(framed(packed(fields)))
+    assert TOKEN.encode() not in recorded
+    (read_back,) = read(recorded)
+    assert read_back is not None
+    assert set(fields) <= set(read_back)
+    assert read_back.get("data") == fields.get("data")
+
+
+def test_what_only_looks_like_a_token_is_recorded_as_it_came() -> None:
+    prompt = "commit " + "9f2c" * 10
+    (fields,) = read(tape_of(framed(packed({"type": "open", "stream": 1, "prompt": prompt}))))
+    assert fields is not None
+    assert fields["prompt"] == prompt
+
+
+def test_pcm_is_never_changed() -> None:
+    data = TOKEN.encode() * 2
+    (fields,) = read(tape_of(framed(packed({"type": "audio", "stream": 1, "data": data}))))
+    assert fields is not None
+    assert fields["data"] == data

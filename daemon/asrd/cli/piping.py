@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 
+from asrd.choices import SAMPLE_BYTES
 from asrd.cli.exits import CommandError, Exit, judge, tell
 from asrd.cli.feeder import Feeder, feeding
 from asrd.cli.notices import tell_breaks
@@ -14,7 +15,6 @@ from asrd.cli.output import Output
 from asrd.cli.reach import Wanted, reach
 from asrd.cli.transcripts import as_dict, one_line, to_json
 from asrd.client import Refused, Stream, StreamOptions
-from asrd.client.stream import SAMPLE_BYTES
 from asrd.wire.messages import Ack, Closed, Error, Event, Flushed, Partial, Segment
 
 READ_BYTES = 8192

@@ -61,6 +61,7 @@ async def replay_files(
         bar.begin(files[0].name if len(files) == 1 else f"{len(files)} recordings")
         recordings = [_surveyed(file) for file in dict.fromkeys(files)]
         sessions = _sessions(recordings)
+        _check_speed(sessions, manner.speed)
         printer = Printer(sessions, bar, is_json=is_json, is_all=is_all)
         async with contextlib.AsyncExitStack() as stack:
             path = await _reached(wanted, stack)
@@ -250,6 +251,16 @@ def _sessions(recordings: Sequence[Recording]) -> list[list[Recording]]:
         raise CommandError(str(error), Exit.NO_INPUT, "name that file too") from error
     except NotARecording as error:
         raise CommandError(str(error), Exit.DATA, "play one of them") from error
+
+
+def _check_speed(sessions: Sequence[Sequence[Recording]], speed: float | None) -> None:
+    """Raise where a session would wait for its next connection longer than daemons keep it."""
+    if speed is not None and speed < 1 and any(len(files) > 1 for files in sessions):
+        raise CommandError(
+            "a session of several connections cannot be played slower than it was recorded",
+            Exit.USAGE,
+            "choose a --speed of 1 or more, or play its first file alone",
+        )
 
 
 def _duration_s(sessions: Sequence[Sequence[Recording]]) -> float:

@@ -15,8 +15,10 @@ from asrd.cli.app import main
 def _end_with_stdin() -> None:
     while os.read(0, 4096):
         pass
-    for _ in range(2):  # the first would wait for streams that nobody listens to any more
-        os.kill(os.getpid(), signal.SIGTERM)
+    # The first would wait for streams that nobody listens to any more. Not twice the same: that
+    # would be one while it is pending.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ link; when it ends, the same task gets the next one, and all goes on there.
 """
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import Callable
 from typing import Unpack
@@ -19,6 +18,7 @@ from asrd.client.connecting import Reconnector, Timing
 from asrd.client.course import Course, StreamMessage
 from asrd.client.dialler import Dialler
 from asrd.client.errors import ClientError, ConnectionLost
+from asrd.client.keeper import Keeper
 from asrd.client.link import Link
 from asrd.client.questions import Questions
 from asrd.client.recovery import Recovery
@@ -35,7 +35,6 @@ from asrd.wire.messages import (
     Hello,
     Load,
     Open,
-    Ping,
     Pong,
     Segment,
     ServerMessage,
@@ -81,8 +80,8 @@ class Client:
         self._failure: ConnectionLost | None = None
         self._retried = asyncio.Event()
         self._is_closed = False
+        self._keeper = Keeper(timing)
         self._life = asyncio.create_task(self._live(link), name="asrd-client")
-        self._keeper = asyncio.create_task(self._keep_alive(), name="asrd-client-keeper")
 
     # ── the connection ────────────────────────────────────────────────────────────────────────
 
@@ -99,9 +98,9 @@ class Client:
         The streams of a client that has failed go on where they were once there is a connection.
 
         Raises:
-            ConnectionLost: the client was closed.
+            ConnectionLost: the client was closed, or has failed by a mistake of its own.
         """
-        if self._is_closed and self._failure is not None:
+        if self._failure is not None and (self._is_closed or self._life.done()):
             raise self._failure
         if self.state is ClientState.RECONNECTING:
             self._reconnector.hurry()
@@ -136,7 +135,7 @@ class Client:
         except BaseException:
             course.give_up()
             course.abandon()
-            if course.is_ended or not course.was_asked_for:
+            if course.is_gone or not course.was_asked_for:
                 self._courses.pop(request.stream, None)
             raise
         return Stream(course)
@@ -186,7 +185,6 @@ class Client:
         Safe under cancellation, and when the connection is long broken.
         """
         self._is_closed = True
-        self._keeper.cancel()
         try:
             for course in self._courses.values():
                 course.abandon()
@@ -197,7 +195,7 @@ class Client:
         finally:
             self._life.cancel()
             self._fail(ConnectionLost("the client was closed"), ClientInput.CLOSED)
-            await asyncio.wait([self._life, self._keeper])
+            await asyncio.wait([self._life])
             for course in self._courses.values():
                 await course.stop()
             if self._link is not None:
@@ -228,11 +226,19 @@ class Client:
 
     async def _read(self, link: Link) -> ConnectionLost:
         """Take what the daemon says to its end; returns why it ended."""
+        idle_timeout_s = float(self.welcome.limits.get("idle_timeout_s", IDLE_TIMEOUT_S))
+        keeping = asyncio.create_task(
+            self._keeper.keep(link, idle_timeout_s), name="asrd-client-keeper"
+        )
         try:
             async for message in link.messages():
+                self._keeper.heard()
                 await self._dispatch(message)
         except ConnectionLost as error:
             return error
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
         return link.lost()
 
     async def _next_link(self, lost: ClientError) -> Link:
@@ -324,17 +330,9 @@ class Client:
             self._forget_if_ended(course)
 
     def _forget_if_ended(self, course: Course) -> None:
-        if course.is_ended:
+        if course.is_gone:
             self._courses.pop(course.request.stream, None)
 
     @property
     def _max_chunk_bytes(self) -> int:
         return int(self.welcome.limits.get("max_chunk_bytes", MAX_CHUNK_BYTES))
-
-    async def _keep_alive(self) -> None:
-        """Say something now and then, since the daemon closes connections that are silent."""
-        interval_s = float(self.welcome.limits.get("idle_timeout_s", IDLE_TIMEOUT_S)) / 3
-        while interval_s > 0:
-            await asyncio.sleep(interval_s)
-            with contextlib.suppress(ConnectionLost):
-                self.send_nowait(Ping())

@@ -52,6 +52,7 @@ class Reconnector:
         self._pacer.reached(timing.now_s())
         self._hurry = asyncio.Event()
         self._wait_s: float | None = None
+        self._is_anew = False
 
     @property
     def attempts(self) -> int:
@@ -70,6 +71,7 @@ class Reconnector:
         """Somebody asked for it: the first attempt is made at once, and all may be made again."""
         self._pacer.start_anew()
         self._hurry.set()
+        self._is_anew = True
 
     async def reconnect(self, lost: ClientError, dial: Callable[[], Awaitable[T]]) -> T:
         """What `dial` returns once it succeeds, `lost` being what went wrong before.
@@ -81,6 +83,8 @@ class Reconnector:
         from tenacity import AsyncRetrying, retry_if_exception
 
         self._pacer.broke(self._timing.now_s())
+        if self._is_anew:  # somebody asked for it, whatever the daemon said before
+            lost, self._is_anew = ConnectionLost(str(lost)), False
         attempts = AsyncRetrying(
             sleep=self._pause,
             retry=retry_if_exception(lambda error: not is_final(error)),

@@ -68,12 +68,18 @@ class Course:
         self._postponed = 0
         self._has_opened = False
         self._is_confirmed = False
-        self._is_again = False
+        self._is_left_behind = False
+        """Whether a daemon may have it, from a connection of before, that knows of no end."""
 
     @property
     def is_ended(self) -> bool:
-        """Whether no daemon has it any more, nor will have."""
+        """Whether it is over for its user."""
         return self.closed is not None or self._refusal is not None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is over, and no daemon has it still and has to be told so."""
+        return self.is_ended and not self._is_left_behind
 
     @property
     def was_asked_for(self) -> bool:
@@ -94,11 +100,13 @@ class Course:
     def connected(self, known: Mapping[int, int], max_chunk_bytes: int) -> None:
         """There is a connection; `known` are the commits of the streams that its daemon has."""
         if self.is_ended:
-            if self.request.stream in known:  # it was cancelled while this daemon was away
-                self._outlet.send_nowait(Cancel(stream=self.request.stream))
+            self._is_left_behind = self.request.stream in known
+            if self._is_left_behind:  # it was cancelled while this daemon was away
+                self._cancel_there()
             return
+        self._is_left_behind = False
         self.outgoing.max_chunk_bytes = max_chunk_bytes
-        self._is_again = self.outgoing.was_opened
+        is_again = self.outgoing.was_opened
         if self.request.stream in known:
             # The daemon's commit says where to go on, and not what may be forgotten: the segments
             # before it may still be on their way here, and this connection may break as well.
@@ -108,13 +116,14 @@ class Course:
             self._end_cancelled()
         else:
             self._open_here()
-        if self._is_again:
+        if is_again:
             self.speaker.say_soon()
         else:
             self.speaker.say_nowait()
 
     def disconnected(self) -> None:
         """The connection is gone."""
+        self._is_left_behind |= self.outgoing.is_here
         self._leave()
 
     def fail(self, error: ClientError) -> None:
@@ -139,6 +148,7 @@ class Course:
     def give_up(self) -> None:
         """No daemon need go on with it."""
         self.outgoing.is_cancelling = True
+        self.speaker.stop()  # its audio need not go any more, so nothing waits behind it
         with contextlib.suppress(ConnectionLost):
             self.speaker.say_nowait()
 
@@ -148,6 +158,9 @@ class Course:
 
     async def deliver(self, message: StreamMessage) -> None:
         """Take what the daemon said of this stream, waiting while the reader is far behind."""
+        if self.is_ended:
+            self._learn_of_end(message)
+            return
         match message:
             case Credit(offset=offset):
                 if self.outgoing.credit is not None:
@@ -158,8 +171,8 @@ class Course:
                 await self._flushed(message)
             case Error():
                 await self._complain(message)
-            case Closed(reason="shutdown"):
-                await self._shut_down(message)
+            case Closed():
+                await self._close(message)
             case _:
                 await self._tell(message)
         self.changed.beat()
@@ -207,6 +220,7 @@ class Course:
         try:
             events = self.history.accept(message)
         except SegmentsMissing as error:
+            self._is_left_behind = True
             self.give_up()
             self._refuse(error)
             return
@@ -226,24 +240,53 @@ class Course:
                 self._open_later(error)
             else:
                 self._refuse(Refused.of(error))
-        elif error.code == ErrorCode.UNKNOWN_STREAM and self._is_again:
-            pass  # what was said again came behind the stream's end, which will be told again too
+        elif error.code == ErrorCode.UNKNOWN_STREAM and self._recovery.is_on:
+            pass  # what was said came behind the stream's end there, which is told as well
         else:
             await self.inbox.put(error)
 
-    async def _shut_down(self, closed: Closed) -> None:
-        """The daemon ends, and with it the stream, unless another daemon can go on with it."""
+    async def _close(self, closed: Closed) -> None:
+        """This daemon has the stream no more: its end, unless some daemon has to go on with it.
+
+        A daemon that shuts down ends it, and so does one that is told, by a relay between, that
+        our input has ended. Neither is what was asked for here.
+        """
         outgoing = self.outgoing
+        is_passing = closed.reason in ("client", "shutdown")
+        is_lacking = self.history.lacks(closed)
+        is_finished = outgoing.is_closing and outgoing.is_finished_at(closed.offset)
         if not self._recovery.is_on:
             await self._tell(closed)
         elif outgoing.is_cancelling:
-            await self._tell(msgspec.structs.replace(closed, reason="cancelled"))
-        elif outgoing.is_closing and closed.offset >= self.outgoing.held.end:
+            reason = "cancelled" if is_passing else closed.reason
+            await self._tell(msgspec.structs.replace(closed, reason=reason))
+        elif is_passing and is_finished and not is_lacking:
             await self._tell(msgspec.structs.replace(closed, reason="client"))
+        elif is_passing or is_lacking:
+            self._go_on_elsewhere(closed, is_lacking=is_lacking)
         else:
+            await self._tell(closed)
+
+    def _go_on_elsewhere(self, closed: Closed, *, is_lacking: bool) -> None:
+        """Leave this daemon, and open the stream again where the segments that came reach to."""
+        if not is_lacking:
             self.history.flushed(closed.offset)
-            outgoing.committed(closed.offset)
-            self._leave()
+            self.outgoing.committed(closed.offset)
+        self._leave()
+        if closed.reason != "shutdown":  # the connection may last
+            self._open_in(self._recovery.wait_s(0, self._chance()))
+
+    def _cancel_there(self) -> None:
+        with contextlib.suppress(ConnectionLost):  # then the next connection is for it
+            self._outlet.send_nowait(Cancel(stream=self.request.stream))
+
+    def _learn_of_end(self, message: StreamMessage) -> None:
+        """What is told of a stream that is over here: whether it is over there, too."""
+        match message:
+            case Closed() | Error(code=ErrorCode.UNKNOWN_STREAM):
+                self._is_left_behind = False
+            case _:
+                pass
 
     def _may_be_had_later(self, error: Error) -> bool:
         is_passing = error.code == ErrorCode.DRAINING or (
@@ -255,7 +298,9 @@ class Course:
     def _open_later(self, error: Error) -> None:
         wait_s = self._recovery.wait_s(self._postponed, self._chance())
         self._postponed += 1
-        wait_s = max(wait_s, asked_wait_s(Refused.of(error)))
+        self._open_in(max(wait_s, asked_wait_s(Refused.of(error))))
+
+    def _open_in(self, wait_s: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._open_again)
 
     def _open_again(self) -> None:

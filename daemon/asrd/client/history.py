@@ -27,6 +27,7 @@ class History:
     def __init__(self, request: Open) -> None:
         self._request = request
         self._opened_at = request.start_offset
+        self._opened_id = request.start_id
         self._spans = {"dropped": Spans(), "gap": Spans()}
         self._last_at_s: dict[str, float] = {}
         self._earlier_audio_s = 0.0
@@ -51,6 +52,7 @@ class History:
         self._earlier_audio_s += end_s - start_s - _seconds(self._spans["gap"].measure(start, end))
         self._earlier_dropped_s += _seconds(self._spans["dropped"].measure(start, end))
         self._opened_at = self.committed
+        self._opened_id = self.next_id
         return msgspec.structs.replace(
             self._request, start_offset=self.committed, start_id=self.next_id
         )
@@ -73,10 +75,18 @@ class History:
             case Event():
                 return self._event(message)
             case Closed(offset=offset):
-                self._move_to(offset)
+                if not self.lacks(message):
+                    self._move_to(offset)
                 return [self._whole(message)]
             case _:
                 return [message]
+
+    def lacks(self, closed: Closed) -> bool:
+        """Whether segments were told before this end that have not come here.
+
+        A daemon that ends while it tells a client again what it missed may leave some out.
+        """
+        return self._opened_id + closed.segments > self.next_id
 
     def flushed(self, offset: int) -> None:
         """All before `offset` is finished."""

@@ -28,6 +28,9 @@ class Link:
         self._writer = writer
         self._incoming = self._receive()
         self._last_error: Error | None = None
+        self._is_input_ended = False
+        self.is_listening = False
+        """Whether the daemon's next word is waited for; else we are busy with its last ones."""
 
     @classmethod
     async def open_unix(cls, path: Path) -> Self:
@@ -62,7 +65,7 @@ class Link:
 
     def send_nowait(self, message: ClientMessage) -> None:
         """Hand a message to the connection. Follow with `drain` unless it is small and rare."""
-        if self._writer.is_closing():
+        if self._writer.is_closing() or self._is_input_ended:
             raise self.lost()
         self._writer.write(encode(message))
 
@@ -79,14 +82,24 @@ class Link:
 
     def end_input(self) -> None:
         """Tell the daemon that nothing more will come. Its last answers can still be read."""
+        self._is_input_ended = True
         with contextlib.suppress(OSError):
             if not self._writer.is_closing():
                 self._writer.write_eof()
 
+    def abort(self) -> None:
+        """Break the connection. Who reads it finds its end."""
+        transport = self._writer.transport
+        if transport.get_write_buffer_size() or not transport.is_closing():
+            transport.abort()  # asyncio's pipes do not bear it once they are closed
+
     async def close(self) -> None:
-        """Give the connection back, whatever its state. Nobody may be reading any more."""
+        """Give the connection back, whatever its state. Nobody may be reading any more.
+
+        What has not been written yet is dropped: a daemon that takes nothing holds up nobody.
+        """
         await self._incoming.aclose()
-        self._writer.close()
+        self.abort()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
@@ -102,7 +115,7 @@ class Link:
     async def _receive(self) -> AsyncGenerator[ServerMessage, None]:
         connection = ClientConnection()
         try:
-            while data := await self._reader.read(READ_BYTES):
+            while data := await self._heard():
                 for message in connection.receive(memoryview(data)):
                     if isinstance(message, Error) and message.fatal:
                         self._last_error = message
@@ -111,3 +124,10 @@ class Link:
             raise self.lost() from None
         except ProtocolError as error:
             raise ConnectionLost(f"the daemon sent what cannot be read: {error}") from error
+
+    async def _heard(self) -> bytes:
+        self.is_listening = True
+        try:
+            return await self._reader.read(READ_BYTES)
+        finally:
+            self.is_listening = False

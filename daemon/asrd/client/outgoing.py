@@ -9,10 +9,9 @@ it can all be said again on the next one: the audio that is held, then what was 
 from collections import deque
 from dataclasses import dataclass
 
+from asrd.choices import SAMPLE_BYTES
 from asrd.client.held import Held
 from asrd.wire.messages import Audio, Cancel, ClientMessage, Close, Flush, Flushed, Open
-
-SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4}
 
 
 @dataclass(slots=True, eq=False)
@@ -121,12 +120,13 @@ class Outgoing:
     # ── what is said ──────────────────────────────────────────────────────────────────────────
 
     @property
-    def has_more(self) -> bool:
-        """Whether anything is left to be said, be it now or later."""
-        is_asking = self.is_closing and not self._is_close_said
-        is_asking |= self.is_cancelling and not self._is_cancel_said
-        is_asking |= any(not due.is_said for due in self._flushes)
-        return self._opening is not None or is_asking or self._cursor < self.held.end
+    def has_next(self) -> bool:
+        """Whether anything may be said now."""
+        if not self.is_here or self._is_cancel_said:
+            return False
+        if self._opening is not None or self.is_cancelling:
+            return True
+        return self._has_audio or self._due_flush is not None or self._is_close_due
 
     def next(self) -> ClientMessage | None:
         """The message that is to be said now; None where there is none, or it may not be yet."""
@@ -139,23 +139,43 @@ class Outgoing:
         if self.is_cancelling:
             self._is_cancel_said = True
             return Cancel(stream=self._number)
-        return self._next_audio() or self._next_flush() or self._next_close()
+        if self._has_audio:
+            return self._next_audio()
+        if (due := self._due_flush) is not None:
+            due.is_said = True
+            return Flush(stream=self._number)
+        if self._is_close_due:
+            self._is_close_said = True
+            return Close(stream=self._number)
+        return None
 
     def trim(self) -> None:
         """Forget what is held beyond the limit."""
         if self.limit_samples is not None:
             self.held.forget_before(self.held.end - self.limit_samples)
 
-    def _next_audio(self) -> Audio | None:
-        self._cursor = max(self._cursor, self.held.start)  # a hole, told by the next offset
+    def is_finished_at(self, offset: int) -> bool:
+        """Whether nothing that is held lies behind `offset`."""
+        return self.held.start == self.held.end or offset >= self.held.end
+
+    @property
+    def _next_offset(self) -> int:
+        return max(self._cursor, self.held.start)  # a hole, told by the next offset
+
+    @property
+    def _audio_end(self) -> int:
+        """Audio before this may be said now."""
         end = self.held.end if self.credit is None else min(self.held.end, self.credit)
-        if self._is_held_back:
-            end = min(end, self._flushes[0].at)
-        if self._cursor >= end or self._is_close_said:
-            return None
-        offset = self._cursor
-        data = self.held.chunk(offset, min(self.chunk_samples, end - offset))
-        self._cursor += len(data) // self.frame_bytes
+        return min(end, self._flushes[0].at) if self._is_held_back else end
+
+    @property
+    def _has_audio(self) -> bool:
+        return self._next_offset < self._audio_end and not self._is_close_said
+
+    def _next_audio(self) -> Audio:
+        offset = self._next_offset
+        data = self.held.chunk(offset, min(self.chunk_samples, self._audio_end - offset))
+        self._cursor = offset + len(data) // self.frame_bytes
         return Audio(stream=self._number, data=data, offset=offset)
 
     @property
@@ -168,18 +188,19 @@ class Outgoing:
         """
         if not self._flushes:
             return False
-        return self.limit_samples is None or self.held.end - self._cursor < self.limit_samples
+        return self.limit_samples is None or self.held.end - self._next_offset < self.limit_samples
 
-    def _next_flush(self) -> Flush | None:
+    @property
+    def _due_flush(self) -> FlushDue | None:
+        """The flush that is to be said now."""
         for due in self._flushes:
-            if not due.is_said and due.at <= self._cursor:
-                due.is_said = True
-                return Flush(stream=self._number)
+            if not due.is_said and due.at <= self._next_offset:
+                return due
         return None
 
-    def _next_close(self) -> Close | None:
-        has_rest = self._cursor < self.held.end or any(not due.is_said for due in self._flushes)
-        if has_rest or not self.is_closing or self._is_close_said:
-            return None
-        self._is_close_said = True
-        return Close(stream=self._number)
+    @property
+    def _is_close_due(self) -> bool:
+        has_rest = self._next_offset < self.held.end or any(
+            not due.is_said for due in self._flushes
+        )
+        return self.is_closing and not self._is_close_said and not has_rest

@@ -7,11 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from asrd.choices import SAMPLE_BYTES, default_delivery
 from asrd.config import Limits
 from asrd.wire.messages import Ack, Credit, Opened, Segment, ServerMessage
-
-SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4}
-LIVE_SOURCES = ("mic", "system")
 
 BACKLOG_SHARE = 0.75
 """Of the live audio that may wait: the rest is for what the daemon has not told about yet."""
@@ -51,7 +49,7 @@ class Pacing:
             **limits,
         }
         source = opening.get("source") or "mic"
-        delivery = opening.get("delivery") or ("live" if source in LIVE_SOURCES else "lossless")
+        delivery = opening.get("delivery") or default_delivery(str(source))
         self._is_live = delivery == "live"
         self._is_hurried = is_hurried
         self._rate = _number(opening.get("sample_rate"), 16000)

@@ -22,8 +22,8 @@ from asrd.wire.messages import Closed, Error, Opened, Segment, ServerMessage, We
 from asrd.wire.recording import RecordedFrame, packed
 
 STALL_S = 10.0
-"""Audio that waits for credit goes when nothing at all was heard for so long: the recorded client
-may have earned none, and the daemon makes a sender wait by itself."""
+"""What waits for the daemon goes when nothing at all was heard for so long: the recorded client
+may have had no answer either, and the daemon makes a sender wait by itself."""
 
 LOOK_EVERY_S = 0.5
 
@@ -169,8 +169,7 @@ class _Session:
         """
         async with connected(self._daemon, self._told) as connection:
             hello = {"type": "hello", "resume": self._token, "have": self._have}
-            if await connection.write(framed(packed(hello))):
-                await connection.answered()
+            await connection.ask(framed(packed(hello)))
             await connection.finish()
             self._check_end(connection, is_due=self._is_over)
 
@@ -201,8 +200,7 @@ class _Session:
         payload = frame.payload
         match fields.get("type"):
             case "hello":
-                if await connection.write(framed(self._greeting(fields, payload))):
-                    await connection.answered()
+                await connection.ask(framed(self._greeting(fields, payload)))
                 return not connection.has_ended
             case "open":
                 await self._until_free(stream, at_s, connection)
@@ -231,7 +229,7 @@ class _Session:
         number = fields.get("stream")
         stream = self._streams.get(number) if isinstance(number, int) else None
         is_free = stream is None or stream.is_over or stream.was_refused
-        if isinstance(number, int) and is_free:
+        if isinstance(number, int) and number >= 0 and is_free:  # else none is opened
             pacing = Pacing(
                 fields,
                 self._limits,
@@ -247,10 +245,15 @@ class _Session:
     async def _until_free(
         self, stream: _Stream | None, at_s: float, connection: RawConnection
     ) -> None:
-        """Before a number is used again: until the stream that had it has ended."""
+        """Before a number is used again: until the stream that had it has ended.
+
+        One that was never opened need not have an end.
+        """
         if stream is None or stream.ending_at_s is None or stream.ending_at_s == at_s:
             return
         while not stream.is_over and not connection.has_ended:
+            if not stream.is_opened and _is_stalled(connection):
+                return
             await connection.heard(LOOK_EVERY_S)
 
     async def _until_due(
@@ -258,10 +261,8 @@ class _Session:
     ) -> None:
         loop = asyncio.get_running_loop()
         while not stream.is_over and not connection.has_ended:
-            now_s = loop.time()
-            wait_s = stream.pacing.wait_s(audio, now_s)
-            is_stalled = math.isinf(wait_s) and now_s - connection.heard_at_s > STALL_S
-            if not wait_s or is_stalled:
+            wait_s = stream.pacing.wait_s(audio, loop.time())
+            if not wait_s or (math.isinf(wait_s) and _is_stalled(connection)):
                 return
             await connection.heard(min(wait_s, LOOK_EVERY_S))
 
@@ -297,3 +298,7 @@ class _Session:
             stream.pacing.told(message)
         place = stream.place if stream is not None else None
         self._listener.told(self._place, place, message)
+
+
+def _is_stalled(connection: RawConnection) -> bool:
+    return asyncio.get_running_loop().time() - connection.heard_at_s > STALL_S

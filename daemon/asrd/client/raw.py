@@ -51,9 +51,15 @@ class RawConnection:
                 await self._writer.drain()
         return not self.has_ended
 
-    async def answered(self) -> None:
-        """Return when something was said, or the connection has ended. Raises ConnectionLost."""
-        before = self._messages
+    async def ask(self, data: bytes) -> None:
+        """Send bytes and return when something was said, or the connection has ended.
+
+        Raises:
+            ConnectionLost: nothing was said in time.
+        """
+        before = self._messages  # the answer may come while the rest of `data` is written
+        if not await self.write(data):
+            return
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 while self._messages == before and not self.has_ended:
@@ -137,6 +143,10 @@ async def connected(
         yield connection
         if connection.has_ended:
             await reading  # an error of it is ours
+    except ConnectionLost:
+        if reading.done():
+            await reading  # which knows better why it was lost
+        raise
     finally:
         connection.abort()
         reading.cancel()
@@ -153,8 +163,7 @@ async def answers(path: Path, timeout_s: float) -> bool:
     try:
         async with asyncio.timeout(timeout_s):
             async with connected(path, lambda _: None) as connection:
-                await connection.write(framed(packed({"type": "hello"})))
-                await connection.answered()
+                await connection.ask(framed(packed({"type": "hello"})))
                 return connection.is_greeted
     except (TimeoutError, Unreachable, ConnectionLost):
         return False

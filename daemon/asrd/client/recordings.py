@@ -10,6 +10,10 @@ from asrd.wire.recording import FORGOTTEN, FrameCutter, RecordedFrame, read_fram
 
 READ_BYTES = 2**18
 
+MAX_SILENCE_S = 86_400.0
+"""Between two frames of one connection, which is closed when it is idle for far less. A file with
+a longer one would be waited for, and is none that a daemon wrote."""
+
 
 class NotARecording(ClientError):
     """The file holds nothing that can be played."""
@@ -48,7 +52,7 @@ def survey(path: Path) -> Recording:
 
     Raises:
         OSError: it cannot be read.
-        NotARecording: there is no sound frame in it.
+        NotARecording: there is no sound frame in it, or its times cannot be.
     """
     reader = RecordingReader(path)
     hello: dict[str, Any] = {}
@@ -59,6 +63,8 @@ def survey(path: Path) -> Recording:
             continue
         sound += 1
         if frame.at_s is not None:
+            if times and frame.at_s - times[-1] > MAX_SILENCE_S:
+                raise NotARecording(f"{path} is no recording: a frame in it comes days late")
             times = [*times[:1], frame.at_s]
         if frame.fields.get("type") == "hello" and not hello:
             hello = frame.fields

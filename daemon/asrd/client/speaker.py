@@ -63,8 +63,8 @@ class Speaker:
                 raise
 
     def say_soon(self) -> None:
-        """Have all said that has gathered."""
-        if self._pump is None and self._outgoing.is_here and self._outgoing.has_more:
+        """Have all said that has gathered and may be said."""
+        if self._pump is None and self._outgoing.has_next:
             self._pump = asyncio.create_task(self._say_all(), name="asrd-stream-pump")
 
     def stop(self) -> None:

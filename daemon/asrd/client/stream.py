@@ -1,15 +1,13 @@
 """One audio and its transcript, as its sender and its reader see it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Literal, TypedDict
 
 from asrd.client.course import Course
 from asrd.client.errors import StreamEnded
 from asrd.client.inbox import StreamEvent
-from asrd.client.outgoing import SAMPLE_BYTES
 from asrd.wire.messages import Closed, Flushed, Opened
-
-__all__ = ["SAMPLE_BYTES", "Stream", "StreamOptions"]
 
 
 class StreamOptions(TypedDict, total=False):
@@ -93,6 +91,7 @@ class Stream:
             rest = rest[size:]
             await self._course.speaker.say()
             self._course.outgoing.trim()
+            await asyncio.sleep(0)  # who never waits must not hold up the client that connects
 
     async def flush(self) -> Flushed:
         """Have all audio sent so far finished now, and wait for it. The stream stays open."""

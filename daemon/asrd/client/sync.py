@@ -11,6 +11,7 @@ thread. Everything raises what the asynchronous client raises.
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Unpack
@@ -139,6 +140,7 @@ class SyncStream:
         self.number = stream.number
         self.sample_rate = stream.sample_rate
         self.frame_bytes = stream.frame_bytes
+        self._interrupted: list[Future[StreamEvent | None]] = []
 
     @property
     def opened(self) -> Opened:
@@ -175,7 +177,17 @@ class SyncStream:
         return self
 
     def __next__(self) -> StreamEvent:
-        event = self._background.call(self._next())
+        try:
+            coming = self._interrupted.pop()
+        except IndexError:
+            coming = self._background.begin(self._next())
+        try:
+            event = self._background.outcome(coming)
+        except BaseException as error:
+            is_its_own = coming.done() and (coming.cancelled() or coming.exception() is error)
+            if not is_its_own:  # Ctrl-C: what comes, or has just come, is for the next call
+                self._interrupted.append(coming)
+            raise
         if event is None:
             raise StopIteration
         return event

@@ -56,6 +56,7 @@ class Acceptor:
         self._reserve: int | None = os.open(os.devnull, os.O_RDONLY)
         self._retry: asyncio.TimerHandle | None = None
         self._is_without_room = False
+        self._is_failing = False
         self._connecting = 0
         listener.setblocking(False)
         self._loop.add_reader(listener, self._accept)
@@ -82,11 +83,12 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in NO_ROOM:
-                    raise
-                self._refuse_one(error)
+                if error.errno in NO_ROOM:
+                    self._refuse_one(error)
+                else:
+                    self._put_off(error)
                 return
-            self._is_without_room = False
+            self._is_without_room = self._is_failing = False
             channel.setblocking(False)
             self._connecting += 1
             self._start(self._connect(channel))
@@ -118,6 +120,13 @@ class Acceptor:
                 _hang_up(channel)
             self._on_refusal(ErrorCode.BUSY)
             self._take_reserve()
+
+    def _put_off(self, error: OSError) -> None:
+        """Whatever it is, it is there at the next look as well: do not look all the time."""
+        if not self._is_failing:  # said once
+            self._is_failing = True
+            log.error("accept_failed", problem=error.strerror or str(error))
+        self._pause()
 
     def _pause(self) -> None:
         self._loop.remove_reader(self._listener)

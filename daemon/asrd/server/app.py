@@ -17,12 +17,12 @@ from asrd.providers.registry import Registry, discover
 from asrd.server.acceptor import Acceptor
 from asrd.server.admission import admission_of
 from asrd.server.connections import Door, SocketConnection
-from asrd.server.descriptors import room_for_connections
-from asrd.server.ending import LAST_WORDS_S, STOP_S, Guard, drain
+from asrd.server.descriptors import room_for
+from asrd.server.ending import STOP_S, Guard, drain
 from asrd.server.heap import Heap, glibc
 from asrd.server.hub import Hub
 from asrd.server.listeners import bound_socket, inherited_socket
-from asrd.server.monotonic import MonotonicClock
+from asrd.server.monotonic import LoopWatch, MonotonicClock
 from asrd.server.notify import notify
 from asrd.server.outbox import Shelf
 from asrd.server.peer import Peer, PeerChannel
@@ -55,6 +55,7 @@ class Daemon:
     ) -> None:
         clock = MonotonicClock()
         self.signals = signals
+        self.guard = guard
         self.hub = Hub(config, registry, clock)
         self.sessions = SessionStore(self.hub, config.limits, clock)
         self.reporter = Reporter(self.hub)
@@ -65,7 +66,8 @@ class Daemon:
         self.door = Door(
             self.make_peer,
             self.admission,
-            room_for_connections(config.limits.max_connections),
+            room_for(config),
+            clock,
             self.note_refusal,
         )
         self.reloader = Reloader(
@@ -115,6 +117,7 @@ class Daemon:
         except StartupError as error:
             log.error("cannot_start", problem=str(error))
             self.failure = error
+            self.guard.code = error.exit_code
             self.signals.end_now()
         else:
             self.is_started = True
@@ -123,23 +126,24 @@ class Daemon:
 
     async def watch(self) -> None:
         """Look after everything that only time tells."""
-        heap = Heap(self.hub.clock, glibc())
+        heap, loop = Heap(self.hub.clock, glibc()), LoopWatch()
+        others = (loop.look, self.door.check, self.sessions.expire, self.hub.check, heap.check)
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
             checks = [peer.check for peer in self.peers]
-            for check in (*checks, self.sessions.expire, self.hub.check, heap.check):
+            for check in (*checks, *others):
                 try:
                     check()
                 except Exception:  # a bug, whichever: the others are looked after all the same
                     log.exception("check_failed")
 
-    async def drain(self) -> None:
+    async def drain(self, everybody_left: asyncio.Event) -> None:
         """Finish every stream within the drain timeout, then say goodbye; see `ending`.
 
         A second signal cuts it short.
         """
         self.door.is_draining = True
-        work = asyncio.ensure_future(drain(self.hub, lambda: self.peers, self.door.empty))
+        work = asyncio.ensure_future(drain(self.hub, lambda: self.peers, everybody_left))
         now = asyncio.ensure_future(self.signals.must_end_now.wait())
         await asyncio.wait((work, now), return_when=asyncio.FIRST_COMPLETED)
         for future in (work, now):
@@ -173,14 +177,23 @@ async def running(
         guard.begin(STOP_S)
         await daemon.hub.stop()
         if daemon.recorder is not None:
-            await asyncio.to_thread(daemon.recorder.stop)
+            daemon.recorder.end()
+            await asyncio.to_thread(daemon.recorder.join)
         log.info("ended")
     if daemon.failure is not None:
         raise daemon.failure
 
 
-async def _serve(config: Config, socket_path: Path, read: ReadConfig, guard: Guard) -> int:
+def _signals(config: Config, guard: Guard) -> Signals:
+    """Signals that bind the end of the process in time, from before there is anything to end."""
     signals = Signals()
+    signals.on_end = lambda: guard.begin(config.limits.drain_timeout_s + STOP_S)
+    signals.on_end_now = lambda: guard.begin(STOP_S)
+    return signals
+
+
+async def _serve(config: Config, socket_path: Path, read: ReadConfig, guard: Guard) -> int:
+    signals = _signals(config, guard)
     with signals.handled():
         inherited = inherited_socket()
         if inherited is not None:
@@ -213,14 +226,14 @@ async def _listen(daemon: Daemon, listener: socket.socket, own_path: Path | None
         await daemon.signals.asked_to_end.wait()
         notify("STOPPING=1")
         if own_path is not None:
-            await daemon.drain()
+            await daemon.drain(daemon.door.empty)
             _remove(own_path)  # first, so that nobody comes behind the last
             with suppress(TimeoutError):
                 await asyncio.wait_for(acceptor.accept_rest(), GREETING_S)
     finally:
         acceptor.close()
     if own_path is None:
-        await daemon.drain()
+        await daemon.drain(daemon.door.empty)
 
 
 def _remove(path: Path) -> None:
@@ -228,10 +241,10 @@ def _remove(path: Path) -> None:
 
 
 async def _serve_stdio(config: Config, write_fd: int, read: ReadConfig, guard: Guard) -> int:
-    signals = Signals()
+    signals = _signals(config, guard)
     with signals.handled():
         async with running(config, signals, guard, read) as daemon:
-            channel = StdioChannel(0, write_fd)
+            channel = StdioChannel(0, write_fd, daemon.hub.clock)
             peer = daemon.make_stdio_peer(channel)
             channel.start(peer)
             daemon.is_serving.set()
@@ -241,9 +254,18 @@ async def _serve_stdio(config: Config, write_fd: int, read: ReadConfig, guard: G
             await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
             asked.cancel()
             if not ended.done():
-                await daemon.drain()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(ended, LAST_WORDS_S)
+                await daemon.drain(channel.ended)
+                ended.cancel()
+            if daemon.failure is None:
+                guard.code = _exit_code(channel, peer)
+    return guard.code
+
+
+def _exit_code(channel: StdioChannel, peer: Peer) -> int:
+    """What became of a conversation on stdin and stdout."""
+    if not channel.ended.is_set() and channel.untaken_bytes:
+        log.error("stdout_failed", problem="it was not read to its end in time")
+        return EX_IOERR
     if channel.failed is not None:
         log.error("stdout_failed", problem=str(channel.failed))
         return EX_IOERR

@@ -1,6 +1,13 @@
 """The byte channel of a connection on a socket, up to an end that the client can read."""
 
 import asyncio
+import fcntl
+import socket
+import struct
+import sys
+import termios
+
+from asrd.clock import Clock
 
 LINGER_S = 5.0
 """How long a reader may take nothing of what is buffered for it when its connection closes."""
@@ -16,20 +23,26 @@ the reset in place of the reason."""
 
 
 class SocketChannel:
-    """A `PeerChannel` over an asyncio transport."""
+    """A `PeerChannel` over an asyncio transport. Its times pass with its owner's `check`."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, clock: Clock) -> None:
         self._transport = transport
-        self._loop = asyncio.get_running_loop()
+        self._clock = clock
         self._discarded = 0
         self._is_refused = False
         self._is_closed = False
-        self._ends_at_s = 0.0
+        self._refused_at_s = self._closed_at_s = self._taken_at_s = 0.0
+        self._untaken_bytes = 0
 
     @property
     def buffered_bytes(self) -> int:
         """What was written and has not been sent."""
         return self._transport.get_write_buffer_size()
+
+    @property
+    def untaken_bytes(self) -> int:
+        """What was written and the reader has not taken, with the kernel's overhead."""
+        return self.buffered_bytes + _held_by_kernel(self._transport.get_extra_info("socket"))
 
     @property
     def is_ending(self) -> bool:
@@ -55,9 +68,9 @@ class SocketChannel:
         if self.is_ending or self._transport.is_closing():
             return
         self._is_refused = True
+        self._refused_at_s = self._clock.now_s()
         self._transport.write_eof()
         self._transport.resume_reading()
-        self._loop.call_later(DISCARD_S, self.close)
 
     def discard(self, count: int) -> None:
         """So many bytes came behind the end."""
@@ -69,14 +82,31 @@ class SocketChannel:
         """Send what is buffered for as long as the reader takes of it, then end."""
         if not self._is_closed:
             self._is_closed = True
-            self._ends_at_s = self._loop.time() + MAX_LINGER_S
+            self._closed_at_s = self._taken_at_s = self._clock.now_s()
+            self._untaken_bytes = self.untaken_bytes
             self._transport.close()
-            self._linger(-1)
 
-    def _linger(self, left_before: int) -> None:
-        left = self.buffered_bytes
-        is_late = self._loop.time() >= self._ends_at_s
-        if left and (left == left_before or is_late):
+    def check(self) -> None:
+        """Look after time: give up a reader at the end. To be called twice a second or so."""
+        now_s = self._clock.now_s()
+        if self._is_refused and not self._is_closed and now_s - self._refused_at_s >= DISCARD_S:
+            self.close()
+        if not self._is_closed or not self.buffered_bytes:
+            return
+        before_bytes, self._untaken_bytes = self._untaken_bytes, self.untaken_bytes
+        if self._untaken_bytes < before_bytes:
+            self._taken_at_s = now_s
+        is_late = now_s - self._closed_at_s >= MAX_LINGER_S
+        if is_late or now_s - self._taken_at_s >= LINGER_S:
             self._transport.abort()
-        elif left:
-            self._loop.call_later(LINGER_S, self._linger, left)
+
+
+def _held_by_kernel(channel: socket.socket | None) -> int:
+    """What the kernel holds of what was sent, until the other end takes it.
+
+    On Linux in steps of a whole write, and with its overhead. Elsewhere nobody can tell.
+    """
+    if sys.platform != "linux" or channel is None or channel.fileno() < 0:
+        return 0
+    held = fcntl.ioctl(channel.fileno(), termios.TIOCOUTQ, bytes(4))  # the same as SIOCOUTQ
+    return int(struct.unpack("i", held)[0])

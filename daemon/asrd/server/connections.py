@@ -4,17 +4,17 @@ import asyncio
 import select
 import socket
 import sys
+import weakref
 from collections.abc import Callable
 from typing import cast
 
 import structlog
 
-from asrd.config import Limits
+from asrd.clock import Clock
 from asrd.errors import ErrorCode, ProtocolError
 from asrd.server.admission import Admission
 from asrd.server.channel import SocketChannel
 from asrd.server.credentials import credentials_of
-from asrd.server.descriptors import room_for_connections
 from asrd.server.peer import Peer, PeerChannel
 from asrd.server.translate import error_message
 from asrd.wire.codec import encode
@@ -28,9 +28,34 @@ WRITE_HIGH_BYTES = 2**14
 MAX_TURNED_AWAY = 64
 """Connections that are being turned away politely; each has a descriptor for that long."""
 
-_read_buffer = bytearray(READ_BYTES)
-"""One for all connections: a read is worked off before the next begins. Who has too much in it for
-one turn keeps it, and the others get a new one."""
+MAX_KEPT_READS = 64
+SHORT_READ_BYTES = 2**12
+"""While so many whole reads are kept because there was too much in them for one turn, reads are
+short: a crowd that floods costs no more than 4 KiB for each."""
+
+
+class _ReadBuffer(bytearray):
+    """What is read into. One for all connections: a read is worked off before the next begins.
+
+    Who has too much in it for one turn keeps it until it is worked off, and the others get a new
+    one.
+    """
+
+
+_read_buffer = _ReadBuffer(READ_BYTES)
+_kept_reads: dict[int, "weakref.ref[_ReadBuffer]"] = {}
+
+
+def _keep(buffer: _ReadBuffer) -> None:
+    """Count a buffer as kept until nobody holds it any more."""
+    number = id(buffer)
+    _kept_reads[number] = weakref.ref(buffer, lambda _: _kept_reads.pop(number, None))
+
+
+def _new_read_buffer() -> _ReadBuffer:
+    has_room = len(_kept_reads) < MAX_KEPT_READS
+    return _ReadBuffer(READ_BYTES if has_room else SHORT_READ_BYTES)
+
 
 MakePeer = Callable[[PeerChannel, int], Peer]
 
@@ -49,11 +74,14 @@ class SocketConnection(asyncio.BufferedProtocol):
         transport = cast(asyncio.Transport, transport)
         self._socket = cast(socket.socket, transport.get_extra_info("socket"))
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        self._channel = SocketChannel(transport)
+        self._channel = SocketChannel(transport, self._door.clock)
         self._peer = self._door.admit(self, self._channel, self._socket)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to put what arrives."""
+        global _read_buffer
+        if len(_read_buffer) < READ_BYTES and len(_kept_reads) < MAX_KEPT_READS:
+            _read_buffer = _ReadBuffer(READ_BYTES)
         return memoryview(_read_buffer)
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -64,7 +92,8 @@ class SocketConnection(asyncio.BufferedProtocol):
         elif self._peer is not None:
             came = memoryview(_read_buffer)[:nbytes]
             if not self._peer.received(came):
-                _read_buffer = bytearray(READ_BYTES)
+                _keep(_read_buffer)
+                _read_buffer = _new_read_buffer()
 
     def eof_received(self) -> bool:
         """The client sends no more. Returns whether the channel stays open for writing."""
@@ -96,6 +125,11 @@ class SocketConnection(asyncio.BufferedProtocol):
         """The peer, for as long as the connection lives and was admitted."""
         return self._peer
 
+    def check(self) -> None:
+        """Look after the time of a connection that has no peer."""
+        if self._channel is not None:
+            self._channel.check()
+
     def _is_gone(self) -> bool:
         """Whether the other end is closed altogether and not only for writing.
 
@@ -122,8 +156,10 @@ class Door:
         make_peer: MakePeer,
         admission: Admission,
         max_connections: int,
+        clock: Clock,
         on_refusal: Callable[[str], None] = lambda code: None,
     ) -> None:
+        self.clock = clock
         self._make_peer = make_peer
         self.admission = admission
         self._on_refusal = on_refusal
@@ -134,10 +170,10 @@ class Door:
         self.empty = asyncio.Event()
         self.empty.set()
 
-    def apply(self, limits: Limits, admission: Admission) -> None:
+    def apply(self, max_connections: int, admission: Admission) -> None:
         """Go by another configuration; whoever is inside stays."""
         self.admission = admission
-        self._max_connections = room_for_connections(limits.max_connections)
+        self._max_connections = max_connections
 
     @property
     def peers(self) -> list[Peer]:
@@ -174,6 +210,11 @@ class Door:
         self._connections.add(connection)
         self.empty.clear()
         return self._make_peer(channel, uid)
+
+    def check(self) -> None:
+        """Look after the time of those who were turned away. Peers look after their own."""
+        for connection in list(self._turned_away):
+            connection.check()
 
     def left(self, connection: SocketConnection) -> None:
         """A connection has ended."""

@@ -6,6 +6,7 @@ that has not brought it about, whatever hangs.
 """
 
 import asyncio
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -28,6 +29,8 @@ EX_OK = 0
 LAST_WORDS_S = 1.0
 """After the last stream: how long connections may take to be sent their last frames."""
 
+REPLAY_LOOK_S = 0.02
+
 STOP_S = 1.8
 """How much later than the drain timeout the process ends at the latest, hung or not."""
 
@@ -46,6 +49,8 @@ async def drain(hub: Hub, peers: Callable[[], list[Peer]], everybody_left: async
     for served in hub.all_streams:
         log.warning("stream_cut_off", stream=served.asked.stream)
         _step(hub, served, partial(served.stream.cancel, "shutdown"))
+    while any(peer.outbox.is_replaying for peer in peers()) and hub.clock.now_s() < until_s:  # noqa: ASYNC110
+        await asyncio.sleep(REPLAY_LOOK_S)  # they would miss what their sessions keep for them
     for peer in peers():
         try:
             peer.finish()
@@ -82,7 +87,11 @@ class Guard:
     def __init__(self) -> None:
         self.last: Callable[[], object] = lambda: None
         """Called before the process is ended, should it come to that."""
-        self._is_over = threading.Event()
+        self.code = EX_OK
+        """What the process ends with then: whoever finds that another is due says so here."""
+        self._condition = threading.Condition()
+        self._is_over = False
+        self._asked_s = math.inf
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "Guard":
@@ -90,25 +99,34 @@ class Guard:
 
     def __exit__(self, *_: object) -> None:
         """All has ended as it should."""
-        self._is_over.set()
+        with self._condition:
+            self._is_over = True
+            self._condition.notify()
 
     def begin(self, within_s: float) -> None:
-        """The end has begun. Told again, the first time counts."""
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._watch, args=(within_s,), name="end", daemon=True
-            )
-            self._thread.start()
+        """The end has begun. Told again, the earlier moment counts. From any thread."""
+        with self._condition:
+            self._asked_s = min(self._asked_s, within_s)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="end", daemon=True)
+                self._thread.start()
+            self._condition.notify()
 
-    def _watch(self, within_s: float) -> None:
-        clock = MonotonicClock()
-        until_s = clock.now_s() + within_s
-        while (left_s := until_s - clock.now_s()) > 0:
-            if self._is_over.wait(min(left_s, LONGEST_TICK_S / 2)):
+    def _watch(self) -> None:
+        clock = MonotonicClock()  # its own: see there
+        until_s = math.inf
+        with self._condition:
+            while not self._is_over:
+                asked_s, self._asked_s = self._asked_s, math.inf
+                until_s = min(until_s, clock.now_s() + asked_s)
+                if (left_s := until_s - clock.now_s()) <= 0:
+                    break
+                self._condition.wait(min(left_s, LONGEST_TICK_S / 2))
+            else:
                 return
-        log.error("end_overdue", within_s=within_s)
         try:
+            log.error("end_overdue", exit_code=self.code)
             self.last()
             logs.flush()
         finally:
-            os._exit(EX_OK)
+            os._exit(self.code)

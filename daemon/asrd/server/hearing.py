@@ -22,6 +22,7 @@ class Hearing:
         self._is_crowded = is_crowded
         self._connection = ServerConnection(limits.max_frame_bytes)
         self._said: Iterator[ClientMessage | ProtocolError] | None = None
+        self._ahead: ClientMessage | ProtocolError | None = None
         self._has_frame = False
         self.patience = Patience(clock, limits)
 
@@ -52,17 +53,23 @@ class Hearing:
         Whoever goes through them has to go on to the end.
         """
         until_s = self._clock.now_s() + slice_s
-        for said in self._said or ():
+        while (said := self._next()) is not None:
             self._has_frame = True
             yield said
-            if self._clock.now_s() >= until_s:
-                return
-            if not isinstance(said, Audio) and self._is_crowded():
-                return
+            is_over = self._clock.now_s() >= until_s
+            if is_over or (not isinstance(said, Audio) and self._is_crowded()):
+                self._ahead = self._next()
+                if self._ahead is not None:
+                    return
+                break  # that was all: nothing has to wait for a turn
         self._said = None
         self.patience.worked_off(has_frame=self._has_frame, is_mid_frame=self.is_mid_frame)
 
     def stop(self) -> None:
         """The connection closes: what is left and what follows is not heard."""
         self._connection.stop()
-        self._said = None
+        self._said = self._ahead = None
+
+    def _next(self) -> ClientMessage | ProtocolError | None:
+        ahead, self._ahead = self._ahead, None
+        return ahead if ahead is not None else next(self._said or iter(()), None)

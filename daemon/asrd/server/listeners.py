@@ -95,7 +95,9 @@ def bound_socket(path: Path, admission: Admission) -> Iterator[socket.socket]:
         )
     try:
         _prepare_directory(path.parent)
-        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        # No link is followed: in a directory that others write to, it could lead anywhere.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        lock = os.open(path.with_name(path.name + ".lock"), flags, 0o600)
     except OSError as error:
         raise StartupError(
             f"cannot use {path.parent} for the socket ({error.strerror}): choose another "
@@ -153,7 +155,14 @@ def _bind(path: Path) -> socket.socket:
                 f"something else already answers on {path}: choose another path with --socket",
                 EX_TEMPFAIL,
             )
-        path.unlink()
+        try:
+            path.unlink()
+        except OSError as error:  # in a sticky directory, what is another user's
+            raise StartupError(
+                f"{path} is left over and cannot be removed ({error.strerror}): choose another "
+                "path with --socket",
+                EX_NOPERM,
+            ) from None
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     old_mask = os.umask(0o177)
     try:
@@ -197,10 +206,11 @@ def _open_up(path: Path, only_group: int | None) -> None:
     path.chmod(mode)
     directory = path.parent
     others = {each.name for each in directory.iterdir()} - {path.name, path.name + ".lock"}
-    if directory.stat().st_uid == os.geteuid() and not others:
+    is_ours = directory.stat().st_uid == os.geteuid() and not others
+    if is_ours and not _lets_pass(directory, only_group):
         directory.chmod(directory.stat().st_mode | PASSABLE_DIRECTORY)
-    closed = [each for each in directory.absolute().parents if not _lets_pass(each)]
-    if not _lets_pass(directory):
+    closed = [each for each in directory.absolute().parents if not _lets_pass(each, only_group)]
+    if not _lets_pass(directory, only_group):
         closed.insert(0, directory)
     if closed:
         log.warning(
@@ -211,5 +221,8 @@ def _open_up(path: Path, only_group: int | None) -> None:
         )
 
 
-def _lets_pass(directory: Path) -> bool:
-    return bool(directory.stat().st_mode & stat.S_IXOTH)
+def _lets_pass(directory: Path, only_group: int | None) -> bool:
+    """Whether those who are admitted can pass: one group, or anybody."""
+    info = directory.stat()
+    is_of_group = only_group is not None and info.st_gid == only_group
+    return bool(info.st_mode & (stat.S_IXGRP if is_of_group else stat.S_IXOTH))

@@ -45,6 +45,7 @@ class LogWriter(io.RawIOBase):
         self._waiting_bytes = 0
         self._dropped = 0  # behind all that waits
         self._is_writing = False
+        self._is_torn = False  # the thread's alone
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def writable(self) -> bool:
@@ -69,16 +70,20 @@ class LogWriter(io.RawIOBase):
             else:
                 self._waiting.append(line)
                 self._waiting_bytes += len(line)
-                if not self._is_writing:
-                    self._condition.notify()
+            if not self._is_writing:
+                self._condition.notify()
         return len(line)
 
     def drain(self, patience_s: float) -> bool:
         """Wait until all is written, and for so long at the most; returns whether it is."""
         with self._condition:
             return self._condition.wait_for(
-                lambda: not self._waiting and not self._is_writing, patience_s
+                lambda: not self._has_work and not self._is_writing, patience_s
             )
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._waiting or self._dropped)
 
     # ── in its thread ─────────────────────────────────────────────────────────────────────────
 
@@ -88,7 +93,7 @@ class LogWriter(io.RawIOBase):
             with self._condition:
                 self._is_writing = False
                 self._condition.notify_all()
-                self._condition.wait_for(lambda: bool(self._waiting))
+                self._condition.wait_for(lambda: self._has_work)
                 batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
                 dropped, self._dropped = self._dropped, 0
                 self._is_writing = True
@@ -97,9 +102,15 @@ class LogWriter(io.RawIOBase):
                 lost = self._put([], lost + dropped)
 
     def _put(self, batch: list[bytes], lost: int) -> int:
-        """Write some lines, and before them how many were lost; returns how many are lost now."""
+        """Write some lines, and before them how many were lost; returns how many are lost now.
+
+        A line that was torn, of which only the beginning was taken, is one of those. What comes
+        next begins a line of its own.
+        """
         told = self._tell_lost(lost) if lost else b""
-        view = memoryview(told + b"".join(batch))
+        begin = b"\n" * self._is_torn + told
+        data = begin + b"".join(batch)
+        view = memoryview(data)
         try:
             while view:
                 try:
@@ -107,7 +118,13 @@ class LogWriter(io.RawIOBase):
                 except BlockingIOError:  # somebody who shares it has made it non-blocking
                     select.select([], [self._descriptor], [])
         except (OSError, ValueError):  # a full disk, a reader that has gone, a closed descriptor
-            return lost + sum(map(_lines, batch))
+            written = len(data) - len(view)
+            if written:
+                self._is_torn = data[written - 1 : written] != b"\n"
+            if written < len(begin):
+                return lost + sum(map(_lines, batch))
+            return _lines(bytes(view))
+        self._is_torn = False
         return 0
 
 

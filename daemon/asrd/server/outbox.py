@@ -9,13 +9,15 @@ What is said in one go is written in one go: a wake-up of the reader costs more 
 What the kernel has taken is the reader's. What counts is what this process still holds for it: the
 channel's own buffer and the queue. A reader is a slow consumer when that is over the hard limit,
 when it has been over the soft limit for a while although a little is taken now and then, or when
-nothing is taken for the send timeout. The owner is told once and closes the connection.
+it takes nothing for the send timeout: nothing of the channel's buffer, nor of what lies in the
+kernel. The owner is told once and closes the connection.
 
 All outboxes of the daemon stand on one shelf, whose room is less than what they might take
 together. When it is full, the reader who takes most of it is given up, whoever filled it.
 
 A replay (segments that are sent again after a resume) is made as fast as it is taken, a piece at a
-time. It costs no memory here, however long it is, so it counts for no limit.
+time. It costs no memory here, however long it is, so it counts for no limit. What is said meanwhile
+waits behind it, through no fault of the reader: it counts for the hard limit of bytes alone.
 """
 
 from collections import OrderedDict
@@ -25,9 +27,9 @@ from typing import Protocol
 from asrd.clock import Clock
 from asrd.config import Limits
 
-MAX_BATCH_BYTES = 2**15
-"""With the channel's own buffer, which takes one batch more when it is almost full, less than the
-soft limit: who is in the midst of a long replay is not behind."""
+MAX_BATCH_BYTES = 10 * 2**10
+"""Enough to spare system calls, and no more: the kernel counts a write as taken when all of it is,
+so a reader who takes little at a time would seem to take nothing."""
 
 
 class Channel(Protocol):
@@ -36,6 +38,14 @@ class Channel(Protocol):
     @property
     def buffered_bytes(self) -> int:
         """What was written and has not been sent."""
+        ...
+
+    @property
+    def untaken_bytes(self) -> int:
+        """What was written and the reader has not taken, as far as anybody can tell.
+
+        What matters is when it becomes less. The kernel counts its own overhead in.
+        """
         ...
 
     def write(self, data: bytes) -> None:
@@ -85,10 +95,12 @@ class Outbox:
         self._waiting: OrderedDict[Hashable, bytes] = OrderedDict()
         self.waiting_bytes = 0
         self._count = 0
+        self._excused = 0
         self._paused_at_s: float | None = None
+        self._taken_at_s = 0.0
+        self._untaken_bytes = 0
         self._above_since_s: float | None = None
         self._is_closed = False
-        self.coalesced = 0
 
     @property
     def is_empty(self) -> bool:
@@ -107,6 +119,11 @@ class Outbox:
             return False
         has_many = 2 * len(self._waiting) > self._limits.outbox_messages
         return has_many or self.held_bytes > self._limits.outbox_soft_bytes
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether something is still to be sent again."""
+        return self._replay is not None
 
     @property
     def may_replay(self) -> bool:
@@ -132,15 +149,12 @@ class Outbox:
             replaces = self._count
         elif (older := self._waiting.pop(replaces, None)) is not None:
             self._wait_for(-len(older))
-            self.coalesced += 1
         self._waiting[replaces] = frame
         self._wait_for(len(frame))
-        limits = self._limits
-        if (
-            len(self._waiting) > limits.outbox_messages
-            or self.held_bytes > limits.outbox_bytes
-            or self._is_long_above()
-        ):
+        has_many = self._replay is None and (
+            len(self._waiting) - self._excused > self._limits.outbox_messages
+        )
+        if has_many or self.held_bytes > self._limits.outbox_bytes or self._is_long_above():
             self.give_up()
 
     def send_again(self, frames: Iterator[bytes]) -> None:
@@ -155,13 +169,22 @@ class Outbox:
             self.replay_on()
 
     def replay_on(self) -> None:
-        """Write the next piece of what is sent again."""
+        """Write the next piece of what is sent again.
+
+        Whatever the making of a frame raises is raised here. The outbox is closed then: nothing
+        may be told behind the gap.
+        """
         piece: list[bytes] = []
         size = 0
         while self.may_replay and size < MAX_BATCH_BYTES:
-            frame = next(self._replay or iter(()), None)
+            try:
+                frame = next(self._replay or iter(()), None)
+            except Exception:
+                self.close()
+                raise
             if frame is None:
                 self._replay = None
+                self._excused = len(self._waiting)
             else:
                 piece.append(frame)
                 size += len(frame)
@@ -179,7 +202,8 @@ class Outbox:
     def pause(self) -> None:
         """The channel's own buffer is full."""
         if self._paused_at_s is None:
-            self._paused_at_s = self._clock.now_s()
+            self._paused_at_s = self._taken_at_s = self._clock.now_s()
+            self._untaken_bytes = self._channel.untaken_bytes
 
     def resume(self) -> None:
         """The channel takes bytes again."""
@@ -193,11 +217,7 @@ class Outbox:
 
     def check(self) -> None:
         """Give the reader up if it has been too slow for too long. Call it now and then."""
-        since_s = self._paused_at_s
-        is_stalled = (
-            since_s is not None and self._clock.now_s() - since_s >= self._limits.send_timeout_s
-        )
-        if self._is_long_above() or is_stalled:
+        if self._is_long_above() or self._is_stalled():
             self.give_up()
 
     def give_up(self) -> None:
@@ -209,10 +229,11 @@ class Outbox:
     def finish(self) -> None:
         """Hand all that waits over to the channel, which is about to close, and close.
 
-        What would have been sent again is left out: who comes back is sent it then.
+        While something is still to be sent again, nothing that waits behind it is handed over: it
+        must not be heard without that. Who comes back is sent both.
         """
         self.flush()
-        if self._waiting:
+        if self._waiting and self._replay is None:
             self._channel.write(b"".join(self._waiting.values()))
         self.close()
 
@@ -228,9 +249,15 @@ class Outbox:
     def _write_waiting(self) -> None:
         """Write what waits, in batches, for as long as the channel takes it."""
         while self._waiting and self._paused_at_s is None:
-            _, frame = self._waiting.popitem(last=False)
-            self._wait_for(-len(frame))
-            self._channel.write(frame)  # may pause again
+            batch: list[bytes] = []
+            size = 0
+            while self._waiting and size < MAX_BATCH_BYTES:
+                _, frame = self._waiting.popitem(last=False)
+                batch.append(frame)
+                size += len(frame)
+            self._excused = max(0, self._excused - len(batch))
+            self._wait_for(-size)
+            self._channel.write(b"".join(batch))  # may pause again
 
     def _wait_for(self, size: int) -> None:
         self.waiting_bytes += size
@@ -238,10 +265,21 @@ class Outbox:
 
     def _is_long_above(self) -> bool:
         """Note whether the soft limit is passed; tell whether it has been for too long."""
-        if self.held_bytes <= self._limits.outbox_soft_bytes:
+        is_above = self.held_bytes > self._limits.outbox_soft_bytes
+        if not is_above or self._paused_at_s is None or self._replay is not None:
             self._above_since_s = None
             return False
         now_s = self._clock.now_s()
         if self._above_since_s is None:
             self._above_since_s = now_s
         return now_s - self._above_since_s >= self._limits.outbox_soft_s
+
+    def _is_stalled(self) -> bool:
+        """Note whether anything was taken since the last look; tell whether it is too long ago."""
+        if self._paused_at_s is None:
+            return False
+        now_s = self._clock.now_s()
+        before_bytes, self._untaken_bytes = self._untaken_bytes, self._channel.untaken_bytes
+        if self._untaken_bytes < before_bytes:
+            self._taken_at_s = now_s
+        return now_s - self._taken_at_s >= self._limits.send_timeout_s

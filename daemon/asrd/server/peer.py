@@ -4,7 +4,8 @@ The peer knows no socket. Whoever owns the byte channel feeds it what arrives, t
 of input and of the loss of the channel, and gives it a `PeerChannel` to write to.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -18,9 +19,9 @@ from asrd.server.outbox import Channel, Outbox, Shelf
 from asrd.server.report import Reporter
 from asrd.server.served import ServedStream
 from asrd.server.sessions import SessionStore
-from asrd.server.translate import error_message
+from asrd.server.translate import error_message, newest_of
 from asrd.server.turns import SLICE_S, Turns
-from asrd.session.session import Session
+from asrd.session.session import Session, Stale
 from asrd.session.states import StreamState
 from asrd.wire import messages as wire
 from asrd.wire.codec import encode
@@ -47,6 +48,10 @@ class PeerChannel(Channel, Protocol):
         """End like `close`, but take and forget what still comes, so that the last is read."""
         ...
 
+    def check(self) -> None:
+        """Look after time: end what is not read to its end."""
+        ...
+
 
 class Peer:
     """One client's connection, from its first byte to its last."""
@@ -71,6 +76,8 @@ class Peer:
         self._turns = turns
         self._limits = limits
         self._session: Session | None = None
+        self.greeted_session: Session | None = None
+        """The session of its hello, also when it has left that."""
         self._touched: dict[int, ServedStream] = {}
         self._has_input_ended = False
         self._is_reading_paused = False
@@ -99,7 +106,7 @@ class Peer:
         """It is this connection's turn: work off more of what arrived, send again more."""
         self._is_in_line = False
         if self.outbox.may_replay:
-            self.outbox.replay_on()
+            self._guarded(self.outbox.replay_on)
         if self._hearing.may_go_on:
             self._work_off(SLICE_S)
         self._stand_in_line()
@@ -114,16 +121,7 @@ class Peer:
 
     def _work_off(self, slice_s: float) -> None:
         for said in self._hearing.slice(slice_s):
-            try:
-                if isinstance(said, ProtocolError):
-                    raise said
-                self._handle(said)
-            except ProtocolError as error:
-                self._refuse(error)
-            except Exception:  # a bug, whichever: it costs this connection alone
-                log.exception("connection_failed", session=self._session_id)
-                text = "the daemon failed on this connection; its log says why"
-                self._refuse(ProtocolError(ErrorCode.INTERNAL, text, fatal=True))
+            self._guarded(partial(self._handle, said))
         # A read brings many chunks; each stream moves on once for all of them.
         touched, self._touched = self._touched, {}
         with self._hub.decoding.together():
@@ -133,6 +131,18 @@ class Peer:
         self._balance_reading(touched.values())
         self.outbox.flush()
         self._stand_in_line()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Stale:
+            pass  # its sender will hear what became of that stream
+        except ProtocolError as error:
+            self._refuse(error)
+        except Exception:  # a bug, whichever: it costs this connection alone
+            log.exception("connection_failed", session=self._session_id)
+            text = "the daemon failed on this connection; its log says why"
+            self._refuse(ProtocolError(ErrorCode.INTERNAL, text, fatal=True))
 
     def input_ended(self) -> bool:
         """The client will say no more: finish what it began. Returns whether a frame was cut."""
@@ -155,6 +165,7 @@ class Peer:
         if self._session is not None:
             self._sessions.leave(self._session)
             self._session = None
+        self._sessions.forget_surplus()
 
     def displaced(self) -> None:
         """The client is back on another connection, which has its session now."""
@@ -163,6 +174,7 @@ class Peer:
 
     def check(self) -> None:
         """Look after time: greetings that do not come, idle peers, stalled readers."""
+        self._channel.check()
         if self._is_closing:
             return
         self.outbox.check()
@@ -182,8 +194,10 @@ class Peer:
 
     # ── messages ──────────────────────────────────────────────────────────────────────────────
 
-    def _handle(self, message: wire.ClientMessage) -> None:
+    def _handle(self, message: wire.ClientMessage | ProtocolError) -> None:
         match message:
+            case ProtocolError():
+                raise message
             case wire.Audio():
                 self._audio(message)
             case wire.Hello():
@@ -201,7 +215,7 @@ class Peer:
 
     def _hello(self, message: wire.Hello) -> None:
         greeting = greet(message, self._uid, self, self._hub, self._sessions)
-        self._session = greeting.session
+        self._session = self.greeted_session = greeting.session
         self.send(greeting.welcome)
         self.outbox.send_again(encode(told) for told in greeting.again)
 
@@ -240,7 +254,7 @@ class Peer:
         """Send a message, or let it wait in the outbox."""
         if isinstance(message, wire.Error):
             self._hub.errors[message.code] += 1
-        self.outbox.send(encode(message), _replaces(message))
+        self.outbox.send(encode(message), newest_of(message))
 
     def moved_on(self) -> None:
         """A stream has told all it had to tell: write it; see if there is room again."""
@@ -252,34 +266,39 @@ class Peer:
 
     def resumed_writing(self) -> None:
         """The channel takes bytes again."""
-        self.outbox.resume()
+        self._guarded(self.outbox.resume)
         self._stand_in_line()
         if self._has_input_ended:
             self._end_if_finished()
 
     def _refuse(self, error: ProtocolError) -> None:
-        self.send(error_message(error))
-        if error.fatal:
-            self.was_refused = True
-            log.info("connection_refused", session=self._session_id, code=error.code)
-            self._close(is_refusal=True)
+        if not error.fatal:
+            self.send(error_message(error))
+            return
+        self.was_refused = True
+        log.info("connection_refused", session=self._session_id, code=error.code)
+        self._close(error)
 
     def _give_up_reader(self) -> None:
         log.warning("slow_consumer", session=self._session_id)
         text = "the reader does not keep up; connect again and resume"
-        error = ProtocolError(ErrorCode.SLOW_CONSUMER, text, fatal=True)
-        self._channel.write(encode(error_message(error)))
-        self._close(is_refusal=True)
+        self._close(ProtocolError(ErrorCode.SLOW_CONSUMER, text, fatal=True))
 
-    def _close(self, *, is_refusal: bool = False) -> None:
-        if not self._is_closing:
-            self._is_closing = True
-            self._hearing.stop()
-            self.outbox.finish()
-            if is_refusal:
-                self._channel.refuse()
-            else:
-                self._channel.close()
+    def _close(self, reason: ProtocolError | None = None) -> None:
+        if self._is_closing:
+            return
+        self._is_closing = True
+        self._hearing.stop()
+        self.outbox.finish()
+        if self._session is not None:  # at once: what is told from now on has to be told again
+            self._sessions.leave(self._session)
+            self._session = None
+        if reason is None:
+            self._channel.close()
+        else:
+            self._hub.errors[reason.code] += 1
+            self._channel.write(encode(error_message(reason)))
+            self._channel.refuse()
 
     def _end_if_finished(self) -> None:
         """After the end of input: close when every stream has ended and all is written."""
@@ -321,18 +340,3 @@ class Peer:
     @property
     def _streams(self) -> list[ServedStream]:
         return self._hub.streams_of(self._session) if self._session is not None else []
-
-
-def _replaces(message: wire.ServerMessage) -> Hashable:
-    """What the message is the newest reading of, if of anything.
-
-    A newer commit or credit of a stream says all that an older one says. It is never told before
-    a segment that it covers, because the newer stands in the queue where it was said.
-    """
-    match message:
-        case wire.Partial():
-            return (message.stream, message.id)
-        case wire.Ack() | wire.Credit():
-            return (type(message), message.stream)
-        case _:
-            return None

@@ -32,8 +32,9 @@ GATHER_S = 0.1
 """The thread writes this often: one write for all the frames of a file that came meanwhile. It is
 also what a daemon that is killed may take along."""
 
-STOP_TIMEOUT_S = 5.0
-"""How long a disk that does not answer may hold up the daemon's end."""
+STOP_TIMEOUT_S = 0.4
+"""How long a disk that does not answer may hold up the daemon's end. The last words and this are
+together less than what the end may take."""
 
 
 class Recorder:
@@ -53,12 +54,10 @@ class Recorder:
         clock: Clock,
         *,
         started_at_s: float,
-        max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         self._directory = directory
         self._rule = rule
         self._clock = clock
-        self._max_frame_bytes = max_frame_bytes
         self._epoch_s = started_at_s - clock.now_s()
         began = datetime.fromtimestamp(started_at_s, UTC)
         self.run = f"{began:%Y%m%dT%H%M%S}{began.microsecond // 1000:03}Z-{os.getpid()}"
@@ -84,18 +83,25 @@ class Recorder:
         """Seconds since 1970."""
         return self._epoch_s + self._clock.now_s()
 
-    def begin(self) -> "ConnectionRecording":
-        """The recording of another connection. Its file is made when there is a frame for it."""
-        recording = ConnectionRecording(self, next(self._numbers), Tape(self._max_frame_bytes))
+    def begin(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> "ConnectionRecording":
+        """The recording of another connection. Its file is made when there is a frame for it.
+
+        `max_frame_bytes` is what that connection was promised.
+        """
+        recording = ConnectionRecording(self, next(self._numbers), Tape(max_frame_bytes))
         self._open.add(recording)
         return recording
 
-    def stop(self) -> None:
-        """End every recording and write what waits. Blocks, but not for ever."""
+    def end(self) -> None:
+        """End every recording; the thread ends when all is written. In the loop, as all that
+        recordings do."""
         for recording in list(self._open):
             recording.end()
         self._is_stopping.set()
         self._has_work.set()
+
+    def join(self) -> None:
+        """Behind `end`: wait until all is written. Blocks, but not for long."""
         self._thread.join(STOP_TIMEOUT_S)
         if self._thread.is_alive():
             log.warning("recordings_unfinished", problem="the disk does not answer")
@@ -178,6 +184,8 @@ class ConnectionRecording:
                 file=str(self._file.path),
             )
         self._keep(frames)
+        if self._tape.is_broken:
+            self._give_up("what came is no frame, and nothing behind it can be one")
 
     def end(self) -> None:
         """The connection has ended, or its input has."""
@@ -221,7 +229,7 @@ class RecordedPeer(Peer):
     def __init__(self, channel: PeerChannel, *, recorder: Recorder, **parts: Any) -> None:
         super().__init__(channel, **parts)
         self._recorder = recorder
-        self._recording = recorder.begin()
+        self._recording = recorder.begin(self._limits.max_frame_bytes)
 
     def received(self, data: memoryview) -> bool:
         """See Peer. Recorded afterwards, when it is known whose session this is."""
@@ -231,7 +239,7 @@ class RecordedPeer(Peer):
             return super().received(data)
         finally:
             if is_read:
-                self._recording.received(data, at_s, self._session)
+                self._recording.received(data, at_s, self.greeted_session)
 
     def input_ended(self) -> bool:
         """See Peer."""
@@ -296,13 +304,7 @@ def recorder_of(config: Config, clock: Clock) -> Recorder | None:
     rule = config.recording
     if rule.directory is None:
         return None
-    return Recorder(
-        Path(rule.directory),
-        rule,
-        clock,
-        started_at_s=time.time(),
-        max_frame_bytes=config.limits.max_frame_bytes,
-    )
+    return Recorder(Path(rule.directory), rule, clock, started_at_s=time.time())
 
 
 def _unusable(directory: Path, problem: str | None) -> StartupError:

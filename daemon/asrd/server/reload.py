@@ -18,6 +18,7 @@ from asrd.providers.registry import Registry
 from asrd.server import logs
 from asrd.server.admission import Admission, admission_of
 from asrd.server.connections import Door
+from asrd.server.descriptors import room_for
 from asrd.server.hub import Hub
 from asrd.server.notify import notify
 from asrd.server.sessions import SessionStore
@@ -86,8 +87,10 @@ class Reloader:
         changed, stays = [*changed_keys(old, wanted)], [*changed_keys(wanted, new)]
         if admission.serves_others and admission != before:
             stays.append("access")  # who is served has changed; who can reach the socket has not
+        room = room_for(wanted)
+        # What may raise is behind us: from here on, things are only assigned.
         self._sessions.apply(wanted.limits)
-        self._door.apply(wanted.limits, admission)
+        self._door.apply(room, admission)
         go_by(wanted, self._hub)
         log.info("reloaded", changed=changed)
         if stays:

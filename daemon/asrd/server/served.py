@@ -7,6 +7,7 @@ from itertools import count
 from typing import Protocol
 
 from asrd.audio import PcmFormat
+from asrd.choices import LIVE_SOURCES, default_delivery
 from asrd.config import Config
 from asrd.errors import ErrorCode, ProtocolError
 from asrd.providers.catalogue import ModelKey
@@ -16,9 +17,6 @@ from asrd.session.endpoint import EndpointRule
 from asrd.session.session import Session
 from asrd.session.stream import Stream, StreamRule
 from asrd.wire.messages import Delivery, Open, ServerMessage
-
-LIVE_SOURCES = {"mic": 1, "system": 2}
-"""Sources that are heard as they happen, and their priority; any other is a file or the like."""
 
 OTHER_PRIORITY = 5
 
@@ -189,7 +187,7 @@ def priority_of(asked: Open) -> int:
 
 def delivery_of(asked: Open) -> Delivery:
     """The delivery that was asked for, or that of its source."""
-    return asked.delivery or ("live" if asked.source in LIVE_SOURCES else "lossless")
+    return asked.delivery or default_delivery(asked.source)
 
 
 def rule_of(asked: Open, config: Config) -> StreamRule:

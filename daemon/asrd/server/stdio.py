@@ -15,12 +15,16 @@ from collections.abc import Callable
 
 import structlog
 
+from asrd.clock import Clock
 from asrd.server.peer import Peer
 
 log = structlog.get_logger()
 
 READ_BYTES = 2**16
 WRITE_HIGH_BYTES = 2**16
+WRITE_BYTES = 2**12
+"""Written at once: a page, which a pipe takes as soon as one is free. So what is taken shows."""
+
 LINGER_S = 5.0
 """How long a reader may take nothing of what is buffered for it when the channel closes."""
 
@@ -43,7 +47,7 @@ class StdioChannel:
     or nothing can be.
     """
 
-    def __init__(self, read_fd: int, write_fd: int) -> None:
+    def __init__(self, read_fd: int, write_fd: int, clock: Clock) -> None:
         self._loop = asyncio.get_running_loop()
         self._read_fd = read_fd
         self._write_fd = write_fd
@@ -51,6 +55,11 @@ class StdioChannel:
         self._may_read.set()
         self._to_write: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._unwritten = 0
+        self._clock = clock
+        self._given_bytes = 0
+        self._taken_bytes = 0  # the writing thread's alone to change
+        self._untaken_bytes = 0
+        self._taken_at_s = 0.0
         self._is_closing = False
         self._on_pause: Callable[[], None] = lambda: None
         self._on_resume: Callable[[], None] = lambda: None
@@ -68,13 +77,19 @@ class StdioChannel:
     @property
     def buffered_bytes(self) -> int:
         """What was written and has not been taken."""
-        return self._unwritten
+        return self.untaken_bytes
+
+    @property
+    def untaken_bytes(self) -> int:
+        """The same: of what a pipe holds nobody tells."""
+        return self._given_bytes - self._taken_bytes
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the writing thread."""
         if self._is_closing:
             return
         self._unwritten += len(data)
+        self._given_bytes += len(data)
         self._to_write.put(data)
         if self._unwritten > WRITE_HIGH_BYTES:
             self._on_pause()
@@ -92,13 +107,19 @@ class StdioChannel:
         if not self._is_closing:
             self._is_closing = True
             self._to_write.put(None)
-            self._linger(-1)
+            self._taken_at_s = self._clock.now_s()
+            self._untaken_bytes = self.untaken_bytes
 
-    def _linger(self, left_before: int) -> None:
-        if self._unwritten == left_before and not self.ended.is_set():
+    def check(self) -> None:
+        """Look after time: give up a reader at the end. To be called twice a second or so."""
+        if not self._is_closing or self.ended.is_set():
+            return
+        now_s = self._clock.now_s()
+        before_bytes, self._untaken_bytes = self._untaken_bytes, self.untaken_bytes
+        if self._untaken_bytes < before_bytes:
+            self._taken_at_s = now_s
+        if now_s - self._taken_at_s >= LINGER_S:
             self._ended(TimeoutError(f"nothing was read from it for {LINGER_S:g} s"))
-        elif not self.ended.is_set():
-            self._loop.call_later(LINGER_S, self._linger, self._unwritten)
 
     def refuse(self) -> None:
         """The same: nobody resets a pipe for what lies unread in the other."""
@@ -141,7 +162,9 @@ class StdioChannel:
             view = memoryview(data)
             try:
                 while view:
-                    view = view[os.write(self._write_fd, view) :]
+                    count = os.write(self._write_fd, view[:WRITE_BYTES])
+                    self._taken_bytes += count
+                    view = view[count:]
             except OSError as error:
                 failed = error
                 break

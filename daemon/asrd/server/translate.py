@@ -1,6 +1,6 @@
 """What rooms say, as messages. Samples become seconds here and nowhere else."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from msgspec import UNSET
@@ -181,3 +181,18 @@ def _segment(served: ServedStream, effect: effects.Segment) -> wire.Segment:
         language=hypothesis.language or UNSET,
         confidence=UNSET if hypothesis.confidence is None else hypothesis.confidence,
     )
+
+
+def newest_of(message: wire.ServerMessage) -> Hashable:
+    """What the message is the newest reading of, if of anything.
+
+    A newer commit or credit of a stream says all that an older one says. It is never told before
+    a segment that it covers, because the newer stands in the queue where it was said.
+    """
+    match message:
+        case wire.Partial():
+            return (message.stream, message.id)
+        case wire.Ack() | wire.Credit():
+            return (type(message), message.stream)
+        case _:
+            return None

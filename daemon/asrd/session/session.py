@@ -255,7 +255,8 @@ class Session:
         """Let go of streams that ended so long before the break that the client has heard it.
 
         Who does not take what is written is given up and leaves the session, so an end that was
-        told longer ago than `delivered_after_s` has arrived. No more than `MAX_ENDED_STREAMS` are kept.
+        told longer ago than `delivered_after_s` has arrived. No more than `MAX_ENDED_STREAMS` are
+        kept.
         """
         before = self._now_s() - self._delivered_after_s
         ended = {

@@ -107,6 +107,11 @@ class Tape:
         ]
         return [*frames, self.ended()] if self._cutter.is_broken else frames
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether a bad length has come: there are no frames behind it."""
+        return self._cutter.is_broken
+
     def ended(self) -> bytes:
         """What came and never became a frame. The last thing that a recording holds."""
         rest, self._cutter.rest = self._cutter.rest, bytearray()
@@ -117,10 +122,12 @@ class Tape:
             fields = unpack(memoryview(payload))
         except ProtocolError:
             return _scrubbed(payload)
-        if fields.get("type") != "audio":
-            if "resume" in fields or fields.get("type") == "hello":
-                payload, fields = self._labelled(payload, fields, session)
-            payload = _scrubbed(payload, _TOKEN)  # whatever key it stands under
+        if "resume" in fields or fields.get("type") == "hello":
+            payload, fields = self._labelled(payload, fields, session)
+            if fields.get("type") == "hello":  # it may name a session that is not this one
+                payload = _scrubbed(payload, _TOKEN)
+        if session is not None:
+            payload = _without(session.token, payload, fields)
         if len(fields) < MAX_NESTED_ITEMS:
             longer = stamped(payload, at_s)
             if len(longer) <= self._max_frame_bytes:
@@ -187,6 +194,38 @@ def read_frames(cutter: FrameCutter, data: bytes) -> Iterator[RecordedFrame]:
 
 def _frame(payload: bytes) -> bytes:
     return HEADER.pack(len(payload)) + payload
+
+
+def _without(token: str, payload: bytes, fields: dict[str, Any]) -> bytes:
+    """The map with `token` in no key and no value; PCM is no text and stays as it came."""
+    if not token or token.encode() not in payload:
+        return payload
+    kept = {"data": fields["data"]} if _is_pcm(fields) else {}
+    changed = {_masked(token, key): _masked(token, value) for key, value in fields.items()}
+    if changed | kept == fields:
+        return payload
+    try:
+        return packed(changed | kept)
+    except ValueError:  # nested deeper than msgpack writes
+        return _scrubbed(payload)
+
+
+def _is_pcm(fields: dict[str, Any]) -> bool:
+    return fields.get("type") == "audio" and isinstance(fields.get("data"), bytes)
+
+
+def _masked(token: str, value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace(token, "x" * len(token))
+        case bytes():
+            return value.replace(token.encode(), b"x" * len(token))
+        case list():
+            return [_masked(token, item) for item in value]
+        case dict():
+            return {_masked(token, key): _masked(token, item) for key, item in value.items()}
+        case _:
+            return value
 
 
 def _scrubbed(data: bytes, secret: re.Pattern[bytes] = _LIKE_A_TOKEN) -> bytes:
