@@ -1,5 +1,6 @@
 """What the operating system tells of a process: never an error."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -48,3 +49,13 @@ def test_the_machine_is_no_larger_than_its_container(monkeypatch: pytest.MonkeyP
             processes, "read_container", lambda limit=limit: Container(memory_bytes=limit)
         )
         assert processes.machine_memory_bytes() == expected
+
+
+def test_where_no_descriptor_is_free_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(*_: object, **__: object) -> object:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    pid = os.getpid()
+    monkeypatch.setattr("builtins.open", opened)
+    assert processes.memory_bytes(pid) == 0
+    assert processes.activity(pid) == (0.0, 0)

@@ -137,3 +137,26 @@ def test_no_more_are_worked_on_than_the_limit(registry: Registry) -> None:
         assert waiting.answers.due == 1
 
     run(scenario)
+
+
+def test_a_request_that_fails_by_a_bug_is_answered_all_the_same(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever; the traceback is in the log."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        waiting = Waiting(room)
+
+        async def fails(**_: object) -> None:
+            raise OSError("no descriptor is free")
+
+        monkeypatch.setattr(room.reporter, "health", fails)
+        waiting.answers.begin(GetHealth())
+        await settle()
+        error, behind = waiting.told
+        assert isinstance(error, ProtocolError)
+        assert (error.code, error.fatal) == (ErrorCode.INTERNAL, False)
+        assert behind == "0 due"
+
+    run(scenario)

@@ -6,10 +6,10 @@ from asrd.providers.inspection import read_container
 
 
 def memory_bytes(pid: int) -> int:
-    """Its resident memory; 0 when it is gone. What it shares with others counts in full."""
+    """Its resident memory; 0 when it cannot be told. What it shares with others counts in full."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
+    except (psutil.Error, OSError):  # OSError: no descriptor is free to look with
         return 0
 
 
@@ -20,7 +20,7 @@ def activity(pid: int) -> tuple[float, int]:
         with process.oneshot():
             times = process.cpu_times()
             return times.user + times.system, int(process.memory_info().rss)
-    except psutil.Error:
+    except (psutil.Error, OSError):  # OSError: no descriptor is free to look with
         return 0.0, 0
 
 

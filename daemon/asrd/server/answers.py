@@ -1,5 +1,6 @@
 """Requests whose answers take their time: they hold up nothing that stands behind them."""
 
+import asyncio
 from collections.abc import Callable
 
 from asrd.errors import ErrorCode, ProtocolError
@@ -49,8 +50,11 @@ class LateAnswers:
         )
         self._hub.tasks.start(work).add_done_callback(self._done)
 
-    def _done(self, _: object) -> None:
+    def _done(self, task: asyncio.Task[None]) -> None:
         self.due -= 1
+        if not task.cancelled() and task.exception() is not None:  # logged by its keeper
+            text = "the daemon failed over this request; its log says why"
+            self._refuse(ProtocolError(ErrorCode.INTERNAL, text))
         self._answered()
 
     async def _tell_health(self, *, deep: bool) -> None:
