@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asrd.config import Limits
-from asrd.server.outbox import MAX_BATCH_BYTES, Outbox, Shelf
+from asrd.server.outbox import FULL_S, MAX_BATCH_BYTES, Outbox, Shelf
 from support.clock import VirtualClock
 
 TIMEOUT_S = 5.0
@@ -481,3 +481,21 @@ def test_whenever_it_ends_what_was_written_is_a_beginning_of_the_replay_and_then
             reader.outbox.replay_on()
         assert reader.text == b"".join([*replayed, *live])
     assert b"".join([*replayed, *live]).startswith(reader.text)
+
+
+@pytest.mark.parametrize("is_asked_for_more", [False, True])
+def test_who_asks_for_more_than_there_is_room_for_has_to_take_some(is_asked_for_more: bool) -> None:
+    """The outbox is as full as if all of it had been answered."""
+    reader = full(max_messages=10)
+    reader.in_kernel_bytes = 1000
+    for number in range(6):  # more than half of what may wait
+        reader.send(b"%d" % number)
+    assert reader.outbox.is_crowded
+    for _ in range(4):  # something is taken between any two looks
+        reader.clock.advance(2 * FULL_S)
+        reader.in_kernel_bytes -= 100
+        reader.outbox.check(is_asked_for_more=is_asked_for_more)
+    assert reader.slow == 0
+    reader.clock.advance(2 * FULL_S)
+    reader.outbox.check(is_asked_for_more=is_asked_for_more)
+    assert reader.slow == is_asked_for_more

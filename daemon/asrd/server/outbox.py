@@ -32,6 +32,10 @@ MAX_BATCH_BYTES = 10 * 2**10
 so a reader who takes little at a time would seem to take nothing."""
 
 
+FULL_S = 0.25
+"""Who asks for more than there is room for, and takes nothing of it, is waited for no longer."""
+
+
 class Channel(Protocol):
     """The writing half of a byte channel, as asyncio's transports have it."""
 
@@ -215,9 +219,14 @@ class Outbox:
             self._write_waiting()
         self._is_long_above()
 
-    def check(self) -> None:
-        """Give the reader up if it has been too slow for too long. Call it now and then."""
-        if self._is_long_above() or self._is_stalled():
+    def check(self, *, is_asked_for_more: bool = False) -> None:
+        """Give the reader up if it has been too slow for too long. Call it now and then.
+
+        `is_asked_for_more`: requests of the reader's wait until it has taken some of its answers.
+        """
+        is_full = is_asked_for_more and self.is_crowded and self._replay is None
+        patience_s = FULL_S if is_full else self._limits.send_timeout_s
+        if self._is_long_above() or self._is_stalled(patience_s):
             self.give_up()
 
     def give_up(self) -> None:
@@ -274,7 +283,7 @@ class Outbox:
             self._above_since_s = now_s
         return now_s - self._above_since_s >= self._limits.outbox_soft_s
 
-    def _is_stalled(self) -> bool:
+    def _is_stalled(self, patience_s: float) -> bool:
         """Note whether anything was taken since the last look; tell whether it is too long ago."""
         if self._paused_at_s is None:
             return False
@@ -282,4 +291,4 @@ class Outbox:
         before_bytes, self._untaken_bytes = self._untaken_bytes, self._channel.untaken_bytes
         if self._untaken_bytes < before_bytes:
             self._taken_at_s = now_s
-        return now_s - self._taken_at_s >= self._limits.send_timeout_s
+        return now_s - self._taken_at_s >= patience_s

@@ -177,7 +177,8 @@ class Peer:
         self._channel.check()
         if self._is_closing:
             return
-        self.outbox.check()
+        is_asking = self._hearing.has_more and not self._hearing.may_go_on
+        self.outbox.check(is_asked_for_more=is_asking)
         if self._has_input_ended or self._is_reading_paused:
             return
         try:
