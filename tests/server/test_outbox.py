@@ -486,8 +486,9 @@ def test_whenever_it_ends_what_was_written_is_a_beginning_of_the_replay_and_then
 @pytest.mark.parametrize("is_asked_for_more", [False, True])
 def test_who_asks_for_more_than_there_is_room_for_has_to_take_some(is_asked_for_more: bool) -> None:
     """The outbox is as full as if all of it had been answered."""
-    reader = full(max_messages=10)
+    reader = Reader(max_messages=10)
     reader.in_kernel_bytes = 1000
+    reader.outbox.pause()
     for number in range(6):  # more than half of what may wait
         reader.send(b"%d" % number)
     assert reader.outbox.is_crowded
