@@ -144,8 +144,8 @@ def test_signals_until_it_is_gone_do_not_change_how_it_ends(tmp_path: Path, afte
 ON_TERMINAL = """
 import os, signal, sys
 os.login_tty(int(sys.argv[1]))
-if sys.argv[2] == "nohup":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+is_kept = sys.argv[2] == "nohup"  # and not as these tests were started themselves
+signal.signal(signal.SIGHUP, signal.SIG_IGN if is_kept else signal.SIG_DFL)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 
