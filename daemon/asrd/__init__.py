@@ -13,13 +13,16 @@ from asrd.providers.spec import (
     Provider,
     Register,
     ReportPull,
+    StreamingModel,
     Suggestion,
+    UtteranceReader,
     hookimpl,
 )
-from asrd.transcript import Hypothesis, Word
+from asrd.transcript import Boundary, Hypothesis, Word
 
 __all__ = [
     "Abilities",
+    "Boundary",
     "DecodeCancelled",
     "DecodeOptions",
     "DecodeRequest",
@@ -35,7 +38,9 @@ __all__ = [
     "ReportPull",
     "RequestUnsupported",
     "Setting",
+    "StreamingModel",
     "Suggestion",
+    "UtteranceReader",
     "Word",
     "hookimpl",
     "read_settings",

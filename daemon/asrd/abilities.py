@@ -16,6 +16,9 @@ class Abilities:
     ascending order, the last of them the longest window. `decodes_at_once` calls may run side by
     side, from as many threads. `can_abort` says that a decode ends soon after nobody wants it any
     more, so that stopping one for something more urgent is worth it.
+
+    `feed_s` is set by a model that keeps state per utterance (`StreamingModel`): the seconds of new
+    audio that it likes to be fed at a time. None for one that reads whole windows.
     """
 
     max_batch: int = 1
@@ -23,6 +26,7 @@ class Abilities:
     final_contexts_s: tuple[float, ...] = (LONGEST_WINDOW_S,)
     decodes_at_once: int = 1
     can_abort: bool = False
+    feed_s: float | None = None
 
     def context_s(self, audio_s: float, *, is_partial: bool) -> float:
         """The length that a window of so much audio is padded to."""

@@ -328,3 +328,10 @@ def test_a_frame_that_is_too_long_is_an_error(ends: tuple[Core, CallChannel]) ->
     core.socket.sendall(HEADER.pack(calls.MAX_CALL_BYTES + 1))
     with pytest.raises(FrameError):
         worker.next_call()
+
+
+def test_what_is_not_answered_is_not_kept(ends: tuple[Core, CallChannel]) -> None:
+    core, worker = ends
+    core.send(*(calls.Forget(id=number, utterance=7) for number in range(1, 4)), decode()(4))
+    assert [worker.next_call().id for _ in range(4)] == [1, 2, 3, 4]
+    assert list(worker._ongoing) == [4]

@@ -8,6 +8,7 @@ import pytest
 from asrd import (
     Abilities,
     DecodeCancelled,
+    DecodeOptions,
     Hypothesis,
     ModelUnavailable,
     ProviderError,
@@ -18,7 +19,8 @@ from asrd.audio import SAMPLE_RATE
 from asrd.providers import calls
 from asrd.providers.engine import MOST, MOST_WINDOWS, Engine, blame, checked
 from support.able import AbleModel
-from support.workers import item, texts
+from support.attentive import AttentiveModel, AttentiveReader
+from support.workers import item, part, texts
 
 GAVE_UP = "it gave up a window that was wanted"
 
@@ -73,6 +75,7 @@ def test_an_error_is_told_with_whose_fault_it_is(
         Abilities(),
         Abilities(max_batch=MOST_WINDOWS, decodes_at_once=MOST, can_abort=True),
         Abilities(partial_contexts_s=(0.5, 4.0, 30.0), final_contexts_s=(30.0,)),
+        Abilities(feed_s=30.0, decodes_at_once=4),
     ],
 )
 def test_abilities_that_make_sense_are_taken_as_they_are(given: Abilities) -> None:
@@ -80,7 +83,12 @@ def test_abilities_that_make_sense_are_taken_as_they_are(given: Abilities) -> No
 
 
 def test_numbers_of_another_kind_become_what_can_be_sent() -> None:
-    found = checked(Abilities(partial_contexts_s=[4, np.float64(30)]))  # type: ignore[arg-type]
+    given = Abilities(
+        partial_contexts_s=[4, np.float64(30)],  # type: ignore[arg-type]
+        feed_s=np.float64(0.5),
+    )
+    found = checked(given)
+    assert type(found.feed_s) is float
     assert found.partial_contexts_s == (4.0, 30.0)
     assert [type(each) for each in found.partial_contexts_s] == [float, float]
     calls.check(calls.Loaded(id=1, load_s=0.0, warm_up_s=0.0, abilities=found))
@@ -122,6 +130,34 @@ def test_a_count_that_makes_no_sense_is_told_by_its_name(name: str, value: Any) 
 def test_contexts_that_make_no_sense_are_told_by_their_name(name: str, value: Any) -> None:
     with pytest.raises(ProviderError, match=rf"^the model's abilities\.{name} must be a tuple"):
         checked(Abilities(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1.0, 30.1, float("nan"), float("inf"), True, "0.5", (0.5,)], ids=repr
+)
+def test_a_feed_that_makes_no_sense_is_told_by_its_name(value: Any) -> None:
+    with pytest.raises(ProviderError, match=r"^the model's abilities\.feed_s must be None or"):
+        checked(Abilities(feed_s=value))
+
+
+def test_a_model_that_hears_bit_by_bit_reads_no_batches() -> None:
+    with pytest.raises(ProviderError, match=r"abilities\.max_batch must be 1 where feed_s is set"):
+        Engine(AttentiveModel({"max_batch": 2}))
+
+
+def test_what_a_model_is_and_what_it_says_of_feeding_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    for model, feed_s in ((AbleModel({}), 0.5), (AttentiveModel({}), None)):
+        monkeypatch.setattr(model, "abilities", Abilities(feed_s=feed_s))
+        wanted = rf"abilities\.feed_s must be set where .*StreamingModel.* not {feed_s}$"
+        with pytest.raises(ProviderError, match=wanted):
+            Engine(model)
+
+
+@pytest.mark.parametrize("value", [0, 1, -1, MOST + 1, 4.0, True, "4", None], ids=repr)
+def test_a_number_of_readers_that_makes_no_sense_is_told_by_its_name(value: Any) -> None:
+    with pytest.raises(ProviderError, match=r"^the model's most_readers must be .* from 2, its"):
+        Engine(AttentiveModel({"most_readers": value, "decodes_at_once": 2}))
+    Engine(AttentiveModel({"most_readers": 2, "decodes_at_once": 2}))
 
 
 @pytest.mark.parametrize("given", [None, {"max_batch": 4}, Abilities], ids=repr)
@@ -293,3 +329,95 @@ def test_the_windows_of_a_call_share_what_is_asked_for_and_keep_what_is_their_ow
     assert all(request.options.keep_going is go_on for request in seen)
     assert [request.audio.size for request in seen] == [1, 2]
     assert not any(request.audio.flags.writeable for request in seen)
+
+
+# ── bit by bit ────────────────────────────────────────────────────────────────────────────────
+
+
+def attentive(**settings: Any) -> tuple[Engine, AttentiveModel]:
+    model = AttentiveModel(settings)
+    return Engine(model), model
+
+
+def test_parts_of_utterances_are_fed_to_their_readers() -> None:
+    engine, model = attentive()
+    assert read(engine, part(1, 5, is_first=True), part(2, 7, is_first=True)) == ["5", "7"]
+    assert read(engine, part(1, 6), part(2, 8, is_last=True)) == ["5 6", "7 8."]
+    assert read(engine, part(2, 9)) == ["!forgotten"]
+    engine.forget(1)
+    assert read(engine, part(1, 9, is_last=True)) == ["!forgotten"]
+    assert [reader.closed for reader in model.readers] == [1, 1]
+
+
+def test_a_reader_is_begun_with_what_is_asked_for_of_the_utterance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, model = attentive()
+    seen: list[DecodeOptions] = []
+    begin = model.begin
+
+    def note(options: DecodeOptions) -> AttentiveReader:
+        seen.append(options)
+        return begin(options)
+
+    monkeypatch.setattr(model, "begin", note)
+    first = part(1, 5, is_first=True, prompt="x")
+    engine.read([first, part(1, 5, prompt="y")], go_on)
+    assert [options.prompt for options in seen] == ["x"]
+
+
+def test_one_more_than_may_be_open_is_forgotten_unless_it_has_to_be_finished() -> None:
+    engine, _ = attentive(most_readers=1)
+    assert read(engine, part(1, 5, is_first=True), part(2, 6, is_first=True)) == ["5", "!forgotten"]
+    assert read(engine, part(2, 6, is_first=True, is_last=True), part(1, 7)) == [
+        "6.",
+        "!forgotten",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("deed", "kind"),
+    [
+        ("begin:refuse", "request"),
+        ("begin:nonsense", "provider"),
+        ("feed:fail", "provider"),
+        ("feed:raise", "internal"),
+        ("feed:nonsense", "provider"),
+        ("finish:refuse", "request"),
+        ("finish:give_up", "provider"),
+    ],
+)
+def test_what_a_reader_gets_wrong_is_blamed_as_for_a_window(deed: str, kind: str) -> None:
+    engine, _ = attentive()
+    whole = part(1, 5, is_first=True, is_last=True, prompt=deed)
+    assert read(engine, whole, part(1, 5)) == [f"!{kind}", "!forgotten"]
+
+
+def test_a_part_that_nobody_wants_any_more_ends_the_call_and_its_reader() -> None:
+    engine, model = attentive()
+    with pytest.raises(DecodeCancelled):
+        engine.read([part(1, 5, is_first=True, prompt="feed:work_on")], lambda: False)
+    assert [reader.closed for reader in model.readers] == [1]
+
+
+def test_a_whole_window_is_read_by_a_model_that_hears_bit_by_bit() -> None:
+    engine, model = attentive()
+    assert read(engine, item(5)) == ["5."]
+    assert [reader.closed for reader in model.readers] == [1]
+
+
+def test_a_model_of_whole_windows_reads_no_parts() -> None:
+    engine, model = engine_of()
+    assert read(engine, part(1, 5, is_first=True)) == ["!internal"]
+    engine.forget(1)
+    assert model.calls == []
+
+
+def test_boundaries_that_make_no_sense_are_the_fault_of_a_window_model_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, model = engine_of()
+    monkeypatch.setattr(model, "decode", lambda *_: Hypothesis(text="x", stable=2))
+    (outcome,) = engine.read([item()], go_on)
+    assert isinstance(outcome, calls.NotRead)
+    assert (outcome.kind, "hypothesis.stable" in outcome.message) == ("provider", True)

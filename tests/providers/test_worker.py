@@ -33,8 +33,10 @@ from support.workers import (
     item,
     load,
     load_able,
+    load_attentive,
     load_unruly,
     only,
+    part,
     run,
     texts,
     unwarmed,
@@ -407,6 +409,52 @@ def test_a_model_that_can_one_at_a_time_sees_one_thread(worker: Worker) -> None:
     before = threading.active_count()
     worker.take(decode()(8))
     assert threading.active_count() == before
+
+
+# ── bit by bit ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_utterance_to_be_forgotten_is_not_answered_for(worker: Worker) -> None:
+    forget = calls.Forget(id=8, utterance=1)
+    assert worker.answer(forget) is None  # with no model at all
+    loaded = answer(worker, load_attentive())
+    assert isinstance(loaded, calls.Loaded)
+    assert loaded.abilities.feed_s == 0.5
+    answer(worker, decode_all(part(1, 5, is_first=True)))
+    assert worker.answer(forget) is None
+    assert texts(answer(worker, decode_all(part(1, 6)))) == ["!forgotten"]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_worker_hears_utterances_bit_by_bit(at_once: int) -> None:
+    with bare_worker() as (_, channel):
+
+        def hear(number: int, item: calls.Item) -> list[str]:
+            return texts(ask(channel, decode_all(item)(number)))
+
+        assert isinstance(ask(channel, load_attentive(decodes_at_once=at_once)(1)), calls.Loaded)
+        assert hear(2, part(1, 5, is_first=True)) == ["5"]
+        assert hear(3, part(2, 50, is_first=True)) == ["50"]
+        assert hear(4, part(1, 6)) == ["5 6"]
+        channel.sendall(calls.frame(calls.Forget(id=5, utterance=2)))
+        assert hear(6, part(2, 60)) == ["!forgotten"]
+        assert hear(7, part(1, 0, is_last=True)) == ["5 6."]
+        assert hear(8, item(9)) == ["9."]
+
+
+def test_two_utterances_are_heard_at_the_same_time_and_a_third_is_forgotten_beside_them() -> None:
+    """Each of the two waits for the other."""
+    with bare_worker() as (_, channel):
+        ask(channel, load_attentive(decodes_at_once=2)(1))
+        ask(channel, decode_all(part(3, 9, is_first=True))(2))
+        for number in (1, 2):
+            item = part(number, 5, is_first=True, prompt="feed:meet")
+            channel.sendall(calls.frame(decode_all(item)(2 + number)))
+            channel.sendall(calls.frame(calls.Forget(id=4 + number, utterance=3)))
+        answers = [read_answer(channel), read_answer(channel)]
+        assert [texts(each) for each in answers] == [["5"], ["5"]]
+        assert {each.id for each in answers} == {3, 4}
+        assert texts(ask(channel, decode_all(part(3, 9))(7))) == ["!forgotten"]
 
 
 def test_files_in_the_working_directory_stand_in_for_no_module(

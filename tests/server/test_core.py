@@ -21,6 +21,8 @@ ENGINES = {
     "asrd_faster_whisper.model",
     "asrd_moonshine.library",
     "asrd_moonshine.model",
+    "asrd_moonshine.streaming",
+    "asrd_moonshine.transcriber",
     "asrd_whisper_cpp.model",
     "_pywhispercpp",
     "av",

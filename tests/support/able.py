@@ -39,6 +39,7 @@ NONSENSE: dict[str, Any] = {
     "partial_contexts_s": {"partial_contexts_s": ()},
     "final_contexts_s": {"final_contexts_s": (30.0, 4.0)},
     "can_abort": {"can_abort": "yes"},
+    "feed_s": {"feed_s": 0.5},  # which is for a StreamingModel
 }
 
 _meeting = threading.Barrier(2)

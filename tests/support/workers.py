@@ -61,10 +61,11 @@ def item(
     is_marked: bool = False,
     language: str | None = None,
     prompt: str | None = None,
+    feeding: calls.Feeding | None = None,
 ) -> calls.Item:
     """A window of quiet audio, which `is_marked` has the unruly plugin misbehave at.
 
-    What the able plugin does with it, the `prompt` says.
+    What the able plugin does with it, the `prompt` says. `feeding` is for the attentive plugin.
     """
     audio = np.full(samples, 0.25, np.float32)
     if is_marked:
@@ -76,6 +77,7 @@ def item(
         words=False,
         prompt=prompt,
         is_partial=False,
+        feeding=feeding,
     )
 
 
@@ -93,6 +95,23 @@ def decode(
 def decode_all(*items: calls.Item) -> Make:
     """Decode windows in one call."""
     return lambda call_id: calls.Decode(id=call_id, items=list(items))
+
+
+def part(
+    utterance: int,
+    samples: int = 1600,
+    *,
+    is_first: bool = False,
+    is_last: bool = False,
+    prompt: str | None = None,
+) -> calls.Item:
+    """Part of an utterance, for a streaming model."""
+    feeding = calls.Feeding(utterance=utterance, is_first=is_first, is_last=is_last)
+    return item(samples, prompt=prompt, feeding=feeding)
+
+
+def load_attentive(**settings: Setting) -> Make:
+    return load("support.attentive", "attentive", "attentive", **settings)
 
 
 def load_able(**settings: Setting) -> Make:

@@ -45,8 +45,23 @@ class LoadVoiceActivity(Call, frozen=True, kw_only=True, tag="load_voice_activit
     """Load the voice-activity model."""
 
 
+class Feeding(Struct, frozen=True, kw_only=True):
+    """Which part of an utterance an item of a streaming model is.
+
+    `utterance` is the core's number for it. With `is_first` the audio is its beginning, whatever
+    the worker knows of it already; with `is_last` its end, and the reading asked for the final one.
+    """
+
+    utterance: int
+    is_first: bool
+    is_last: bool
+
+
 class Item(Struct, frozen=True, kw_only=True):
-    """One window to decode: mono float32 at 16 kHz, native byte order."""
+    """One window to decode: mono float32 at 16 kHz, native byte order.
+
+    `feeding` is given to a streaming model, whose audio goes on where the item before ended.
+    """
 
     audio: bytes
     language: str | None
@@ -54,6 +69,7 @@ class Item(Struct, frozen=True, kw_only=True):
     words: bool
     prompt: str | None
     is_partial: bool
+    feeding: Feeding | None = None
 
 
 class Decode(Call, frozen=True, kw_only=True, tag="decode"):
@@ -81,6 +97,12 @@ class Score(Call, frozen=True, kw_only=True, tag="score"):
 
 class Abort(Call, frozen=True, kw_only=True, tag="abort"):
     """Nobody wants the call of this id any more. Not answered itself; that call still is."""
+
+
+class Forget(Call, frozen=True, kw_only=True, tag="forget"):
+    """Nobody goes on with this utterance of a streaming model. Not answered."""
+
+    utterance: int
 
 
 class MeasureGpu(Call, frozen=True, kw_only=True, tag="measure_gpu"):
@@ -127,10 +149,11 @@ class GpuMeasured(Answer, frozen=True, kw_only=True, tag="gpu_measured"):
     gpu_free_bytes: int = 0
 
 
-FailureKind = Literal["unavailable", "request", "cancelled", "provider", "internal"]
-"""Whose fault a failure is."""
+FailureKind = Literal["unavailable", "request", "cancelled", "forgotten", "provider", "internal"]
+"""Whose fault a failure is. `forgotten`: the worker keeps nothing of the utterance, because it is
+another one than before, or more were begun than it has room for. Feed it from its first sample."""
 
-NOBODYS_FAULT: tuple[FailureKind, ...] = ("request", "cancelled")
+NOBODYS_FAULT: tuple[FailureKind, ...] = ("request", "cancelled", "forgotten")
 """Windows that were not read for such a reason say nothing of the model."""
 
 
@@ -185,7 +208,7 @@ class Failed(Answer, frozen=True, kw_only=True, tag="failed"):
     message: str
 
 
-AnyCall = LoadModel | LoadVoiceActivity | Decode | Score | Abort | MeasureGpu
+AnyCall = LoadModel | LoadVoiceActivity | Decode | Score | Abort | Forget | MeasureGpu
 AnyAnswer = Progress | Loaded | Decoded | Scored | GpuMeasured | Failed
 
 _encoder = msgspec.msgpack.Encoder()

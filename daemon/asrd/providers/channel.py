@@ -131,6 +131,7 @@ class CallChannel:
                 if ongoing is not None:  # else it comes too late
                     ongoing.is_wanted = False
             else:
-                self._ongoing[call.id] = Ongoing(self, call.id)
+                if not isinstance(call, calls.Forget):  # which is not answered
+                    self._ongoing[call.id] = Ongoing(self, call.id)
                 self._calls.append(call)
         return size

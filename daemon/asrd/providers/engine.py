@@ -1,7 +1,7 @@
 """A loaded model as its worker uses it: what it says of itself is checked, and what it answers.
 
 Windows of one call are read together where the model can. A window that fails, or an answer that
-is none, costs that window alone.
+is none, costs that window alone. A streaming model reads parts of utterances, one after another.
 """
 
 import math
@@ -10,14 +10,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from asrd.abilities import Abilities
+from asrd.abilities import LONGEST_WINDOW_S, Abilities
 from asrd.errors import DecodeCancelled, ModelUnavailable, ProviderError, RequestUnsupported
 from asrd.providers import calls
-from asrd.providers.spec import DecodeOptions, DecodeRequest, Model
-from asrd.transcript import Hypothesis
+from asrd.providers.readings import read_of
+from asrd.providers.spec import DecodeOptions, DecodeRequest, Model, StreamingModel
+from asrd.providers.utterances import Forgotten, Utterances
 
 MOST = 1024
-"""Nobody means more windows in one call, or decodes side by side, than this."""
+"""Nobody means more windows in one call, decodes side by side, or open readers, than this."""
 
 MOST_WINDOWS = 32
 """So many windows of 30 s fit into `calls.MAX_CALL_BYTES`."""
@@ -54,13 +55,39 @@ def checked(given: object) -> Abilities:
         raise ProviderError(f"the model's abilities must be asrd.Abilities, not {given!r:.100}")
     if not isinstance(given.can_abort, bool):
         raise ProviderError(_wrong("can_abort", "True or False", given.can_abort))
+    max_batch = min(MOST_WINDOWS, _count("max_batch", given.max_batch))
+    feed_s = None if given.feed_s is None else _feed_s(given.feed_s)
+    if feed_s is not None and max_batch != 1:
+        raise ProviderError(_wrong("max_batch", "1 where feed_s is set", max_batch))
     return Abilities(
-        max_batch=min(MOST_WINDOWS, _count("max_batch", given.max_batch)),
+        max_batch=max_batch,
         partial_contexts_s=_contexts("partial_contexts_s", given.partial_contexts_s),
         final_contexts_s=_contexts("final_contexts_s", given.final_contexts_s),
         decodes_at_once=_count("decodes_at_once", given.decodes_at_once),
         can_abort=given.can_abort,
+        feed_s=feed_s,
     )
+
+
+def _utterances(model: Model, abilities: Abilities) -> Utterances | None:
+    """What a streaming model has open; None for one that reads windows.
+
+    Raises:
+        ProviderError: it is half the one and half the other, or cannot have so many readers open
+            as it reads at once; the message names the attribute.
+    """
+    if isinstance(model, StreamingModel) != (abilities.feed_s is not None):
+        wanted = "set where the model is an asrd.StreamingModel, and None where it is not"
+        raise ProviderError(_wrong("feed_s", wanted, abilities.feed_s))
+    if not isinstance(model, StreamingModel):
+        return None
+    fewest, most_readers = abilities.decodes_at_once, model.most_readers
+    if type(most_readers) is not int or not fewest <= most_readers <= MOST:
+        raise ProviderError(
+            f"the model's most_readers must be a whole number from {fewest}, its decodes_at_once, "
+            f"to {MOST}, not {most_readers!r:.100}"
+        )
+    return Utterances(model)
 
 
 def _wrong(name: str, wanted: str, given: object) -> str:
@@ -73,6 +100,17 @@ def _count(name: str, given: object) -> int:
     return given
 
 
+def _is_number(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool)
+
+
+def _feed_s(given: float) -> float:
+    if not _is_number(given) or not 0 < given <= LONGEST_WINDOW_S:
+        wanted = f"None or seconds, more than 0 and at most {LONGEST_WINDOW_S:g}"
+        raise ProviderError(_wrong("feed_s", wanted, given))
+    return float(given)
+
+
 def _contexts(name: str, given: object) -> tuple[float, ...]:
     wanted = "a tuple of seconds, in ascending order"
     if not isinstance(given, tuple | list) or not given:
@@ -80,25 +118,30 @@ def _contexts(name: str, given: object) -> tuple[float, ...]:
     contexts_s = []
     before_s = 0.0
     for context_s in given:
-        is_number = isinstance(context_s, int | float) and not isinstance(context_s, bool)
-        if not is_number or not before_s < context_s < math.inf:
+        if not _is_number(context_s) or not before_s < context_s < math.inf:
             raise ProviderError(_wrong(name, wanted, given))
         contexts_s.append(before_s := float(context_s))
     return tuple(contexts_s)
 
 
 class Engine:
-    """A model that reads windows for a worker. Raises ProviderError for senseless abilities."""
+    """A model that reads for a worker. Raises ProviderError for senseless abilities."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.abilities = checked(model.abilities)
+        self._utterances = _utterances(model, self.abilities)
         self._has_complained = False
+
+    def forget(self, utterance: int) -> None:
+        """Nobody goes on with an utterance of a streaming model, if it is known here."""
+        if self._utterances is not None:
+            self._utterances.forget(utterance)
 
     def read(
         self, items: Sequence[calls.Item], keep_going: Callable[[], bool]
     ) -> list[calls.Read | calls.NotRead]:
-        """What becomes of each window, in order.
+        """What becomes of each window, or part of an utterance, in order.
 
         Raises:
             DecodeCancelled: nobody wants them any more, as the model has seen, or was seen between
@@ -109,10 +152,11 @@ class Engine:
         outcomes: list[calls.Read | calls.NotRead] = []
         for begin in range(0, len(requests), most):
             some = requests[begin : begin + most]
+            feedings = [item.feeding for item in items[begin : begin + most]]
             if outcomes:
                 _ask(keep_going)
             together = self._read_together(some) if len(some) > 1 else None
-            outcomes += together or self._read_one_by_one(some, has_begun=len(some) > 1)
+            outcomes += together or self._read_one_by_one(some, feedings)
         return outcomes
 
     def _read_together(
@@ -129,7 +173,9 @@ class Engine:
         outcomes: list[calls.Read | calls.NotRead] = []
         for request, each in zip(requests, found, strict=True):
             try:
-                told = _blame_for(request, each) if isinstance(each, ProviderError) else _read(each)
+                told = (
+                    _blame_for(request, each) if isinstance(each, ProviderError) else read_of(each)
+                )
                 outcomes.append(told)
             except DecodeCancelled:
                 raise
@@ -138,18 +184,30 @@ class Engine:
         return outcomes
 
     def _read_one_by_one(
-        self, requests: Sequence[DecodeRequest], *, has_begun: bool
+        self, requests: Sequence[DecodeRequest], feedings: Sequence[calls.Feeding | None]
     ) -> list[calls.Read | calls.NotRead]:
-        """What becomes of each window. `has_begun`: the model has worked on them already."""
+        """What becomes of each. Where there are several, the model has worked on them already."""
         outcomes: list[calls.Read | calls.NotRead] = []
-        for request in requests:
-            if has_begun or outcomes:
+        for request, feeding in zip(requests, feedings, strict=True):
+            if len(requests) > 1:
                 _ask(request.options.keep_going)
             try:
-                outcomes.append(_read(self.model.decode(request.audio, request.options)))
+                outcomes.append(self._read_one(request, feeding))
+            except Forgotten as error:
+                outcomes.append(calls.NotRead(kind="forgotten", message=str(error)))
             except Exception as error:  # noqa: BLE001 - an engine may raise anything
                 outcomes.append(_blame_for(request, error))
         return outcomes
+
+    def _read_one(self, request: DecodeRequest, feeding: calls.Feeding | None) -> calls.Read:
+        """Raises what the model raises, and Forgotten."""
+        if self._utterances is None:
+            if feeding is not None:
+                raise ValueError("a model of whole windows was given part of an utterance")
+            return read_of(self.model.decode(request.audio, request.options))
+        if feeding is None:
+            return self._utterances.read_window(request)
+        return self._utterances.read(feeding, request)
 
     def _complain(self, problem: str, count: int) -> None:
         """Nothing is lost by it but time, so whoever looks for that time has to find this."""
@@ -192,10 +250,3 @@ def _blame_for(request: DecodeRequest, error: Exception) -> calls.NotRead:
         raise error
     text = f"it gave up a window that was wanted: {told.message}"
     return calls.NotRead(kind="provider", message=text)
-
-
-def _read(hypothesis: Hypothesis) -> calls.Read:
-    """The hypothesis as an outcome; raises where it could not be sent, or not be understood."""
-    read = calls.Read(hypothesis=hypothesis)
-    calls.check(calls.Decoded(id=0, outcomes=[read], decode_s=0.0))
-    return read

@@ -28,7 +28,6 @@ from asrd.providers.watch import Call, LoadWatch, Watch
 log = structlog.get_logger()
 
 ERRORS_UNTIL_DEGRADED = 3
-
 DEFAULT_RULE = Supervision()
 
 
@@ -36,10 +35,6 @@ def pause_s(rule: Supervision, deaths: int, jitter: float) -> float:
     """How long to wait before the next start; `jitter` in 0..1 spreads it by up to a fifth."""
     longest = min(rule.longest_pause_s, rule.first_pause_s * 2.0 ** min(deaths, 30))
     return longest * (1 - 0.2 * jitter)
-
-
-async def _nothing() -> None:
-    pass
 
 
 class Resident:
@@ -61,7 +56,7 @@ class Resident:
         on_change: Callable[[], None],
         *,
         rule: Supervision = DEFAULT_RULE,
-        make_room: Callable[[], Awaitable[None]] = _nothing,
+        make_room: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0),
         on_outcome: Callable[[bool], None] = lambda has_failed: None,
     ) -> None:
         self.name = name
@@ -164,6 +159,11 @@ class Resident:
         """Have the engine stop a decode that nobody wants, where it can; the answer still comes."""
         if self._worker is not None:
             self._worker.abort(call)
+
+    def forget(self, utterance: int) -> None:
+        """Nobody goes on with an utterance that the model was fed."""
+        if self._worker is not None:
+            self._worker.forget(utterance)
 
     def check(self, now_s: float) -> None:
         """End a worker that gets no further. To be called every half second or so."""

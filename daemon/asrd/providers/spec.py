@@ -143,6 +143,71 @@ class Model(ABC):
         """
 
 
+class UtteranceReader(ABC):
+    """One utterance on its way through a `StreamingModel`. Used from one thread at a time."""
+
+    @abstractmethod
+    def feed(
+        self, audio: "npt.NDArray[np.float32]", keep_going: Callable[[], bool]
+    ) -> "Hypothesis":
+        """Take more of the utterance in, and say what it reads so far.
+
+        Args:
+            audio: the samples that follow those of the call before, as `Model.decode` takes them.
+            keep_going: see `DecodeOptions`.
+
+        Returns:
+            The reading of all that was fed, not only of what is new. It may lag behind the audio,
+            and may still change, but for its first `Hypothesis.stable` characters.
+
+        Raises:
+            DecodeCancelled: `keep_going()` returned False.
+            ProviderError: the engine failed; the utterance is begun anew with another reader.
+        """
+
+    @abstractmethod
+    def finish(self, keep_going: Callable[[], bool]) -> "Hypothesis":
+        """The utterance has ended: read what is left of it. Called at most once, and last.
+
+        Raises what `feed` raises.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most readers have nothing to give back
+        """Nobody wants the reader any more, finished or not: give back what it holds."""
+
+
+class StreamingModel(Model):
+    """Loaded weights that hear an utterance bit by bit, and keep state for each.
+
+    Its `abilities` say so with `feed_s`. Its readers may be forgotten at any time (a worker dies,
+    too many are open); the daemon then feeds a new one from the utterance's first sample.
+    """
+
+    most_readers: int = 64
+    """Readers that may be open at a time. An instance may set its own. One more that has to be
+    finished takes the place of the one that was fed least recently; one that has not is made to
+    wait."""
+
+    @abstractmethod
+    def begin(self, options: DecodeOptions) -> UtteranceReader:
+        """Begin an utterance. `options.keep_going` is not for this; `feed` and `finish` have
+        their own.
+
+        Raises:
+            RequestUnsupported: the model is well and cannot do what `options` asks for.
+            ProviderError: the engine failed.
+        """
+
+    def decode(self, audio: "npt.NDArray[np.float32]", options: DecodeOptions) -> "Hypothesis":
+        """Read one window: an utterance fed in one piece. Raises what a reader raises."""
+        reader = self.begin(options)
+        try:
+            reader.feed(audio, options.keep_going)
+            return reader.finish(options.keep_going)
+        finally:
+            reader.close()
+
+
 class Provider(ABC):
     """A kind of engine that can load models by name."""
 

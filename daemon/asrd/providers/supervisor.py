@@ -121,6 +121,13 @@ class WorkerProcess(asyncio.BufferedProtocol):
             if future is call and self._transport is not None:
                 self._transport.write(calls.frame(calls.Abort(id=number)))
 
+    def forget(self, utterance: int) -> None:
+        """Have the worker let go of an utterance that it was fed."""
+        if self._transport is not None:
+            self._last_id += 1
+            forget = calls.Forget(id=self._last_id, utterance=utterance)
+            self._transport.write(calls.frame(forget))
+
     def kill(self) -> None:
         """End the process; its owner hears of it as of any death."""
         self._process.kill()

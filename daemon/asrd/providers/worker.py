@@ -93,6 +93,10 @@ class Worker:
                     return self._score(call)
                 case calls.MeasureGpu():
                     return gpu_memory.measure(call.id)
+                case calls.Forget():
+                    if self._engine is not None:
+                        self._engine.forget(call.utterance)
+                    return None
                 case calls.Abort():
                     return None  # the call that it was for has been answered already
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; the core logs it
