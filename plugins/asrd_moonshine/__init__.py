@@ -48,6 +48,9 @@ class MoonshineSettings:
     max_tokens_per_second: Annotated[float, (0, 50)] = 0.0
     """Longer output than this is cut as a loop; 0 takes what suits the model's language."""
 
+    streaming: bool = False
+    """The library keeps each utterance and is fed it bit by bit, in place of whole windows."""
+
 
 # Word error rate: the mean over the Open ASR Leaderboard's English sets. Memory: the worker's, once
 # it has read a window of 20 s, in which it takes 0.02 to 0.03 of one core.
@@ -127,8 +130,10 @@ class MoonshineProvider(Provider):
             problem = f"The file {files.folder / 'tokenizer.bin'} is damaged."
             raise ProviderError(f"{problem} {_remedy(files)}".strip())
         from asrd_moonshine.model import MoonshineModel
+        from asrd_moonshine.streaming import StreamingMoonshineModel
+        from asrd_moonshine.transcriber import Transcriber
 
-        return MoonshineModel(
+        transcriber = Transcriber(
             library_folder=folder,
             model_folder=files.folder,
             architecture=architecture,
@@ -137,6 +142,9 @@ class MoonshineProvider(Provider):
             max_tokens_per_second=chosen.max_tokens_per_second or files.max_tokens_per_second,
             remedy=_remedy(files),
         )
+        if chosen.streaming:
+            return StreamingMoonshineModel(transcriber)
+        return MoonshineModel(transcriber)
 
     def pull(self, model: str, report: ReportPull) -> None:
         """Fetch the model with the library's own downloader; the one in the wheel is here."""

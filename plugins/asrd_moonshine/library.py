@@ -1,4 +1,4 @@
-"""libmoonshine's C interface, as far as it is used: load, transcribe, free.
+"""libmoonshine's C interface, as far as it is used: load, transcribe, stream, free.
 
 The wheel's own Python binding is not used: importing it brings `requests` and 300 modules, it
 turns each sample into a Python float on the way in, and the audio again on the way out.
@@ -12,6 +12,9 @@ from asrd import ProviderError
 
 HEADER_VERSION = 30000
 """The interface that the structures below describe; the library refuses one it does not know."""
+
+FORCE_UPDATE = 1
+"""MOONSHINE_FLAG_FORCE_UPDATE: read what a stream has heard now, however little of it is new."""
 
 FLOATS = ctypes.POINTER(ctypes.c_float)
 
@@ -102,7 +105,37 @@ def open_library(folder: Path) -> ctypes.CDLL:
         ctypes.c_uint32,
         ctypes.POINTER(ctypes.POINTER(TranscriptC)),
     ]
+    _declare_streams(library)
     return library
+
+
+def _declare_streams(library: ctypes.CDLL) -> None:
+    """A stream is a number, of one transcriber; its creation gives one, or an error code."""
+    library.moonshine_create_stream.restype = ctypes.c_int32
+    library.moonshine_create_stream.argtypes = [ctypes.c_int32, ctypes.c_uint32]
+    for call in (
+        library.moonshine_start_stream,
+        library.moonshine_stop_stream,
+        library.moonshine_free_stream,
+    ):
+        call.restype = ctypes.c_int32
+        call.argtypes = [ctypes.c_int32, ctypes.c_int32]
+    library.moonshine_transcribe_add_audio_to_stream.restype = ctypes.c_int32
+    library.moonshine_transcribe_add_audio_to_stream.argtypes = [
+        ctypes.c_int32,
+        ctypes.c_int32,
+        FLOATS,
+        ctypes.c_uint64,
+        ctypes.c_int32,
+        ctypes.c_uint32,
+    ]
+    library.moonshine_transcribe_stream.restype = ctypes.c_int32
+    library.moonshine_transcribe_stream.argtypes = [
+        ctypes.c_int32,
+        ctypes.c_int32,
+        ctypes.c_uint32,
+        ctypes.POINTER(ctypes.POINTER(TranscriptC)),
+    ]
 
 
 def error_text(library: ctypes.CDLL, code: int) -> str:
