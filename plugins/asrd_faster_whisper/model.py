@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from faster_whisper import WhisperModel
 
 from asrd import (
     Abilities,
+    Boundary,
     DecodeOptions,
     DecodeRequest,
     Hypothesis,
@@ -22,6 +23,7 @@ from asrd import (
     Word,
 )
 from asrd.abilities import LONGEST_WINDOW_S
+from asrd.tones import is_tones
 from asrd_faster_whisper.attempts import FALLBACK
 from asrd_faster_whisper.budget import budget_of
 from asrd_faster_whisper.reader import Reader, Window
@@ -174,7 +176,9 @@ class FasterWhisperModel(Model):
     def _read(self, windows: Sequence[Window], keep_going: Callable[[], bool]) -> None:
         try:
             with self._watched.asking(keep_going):
-                self._reader.read([window for window in windows if window.audio.size])
+                self._reader.read(
+                    [one for one in windows if one.audio.size and not is_tones(one.audio)]
+                )
         except (RuntimeError, MemoryError) as error:
             raise ProviderError(f"faster-whisper failed: {error}.") from error
 
@@ -194,9 +198,25 @@ def _hypothesis(window: Window) -> Hypothesis:
     return Hypothesis(
         text=text,
         words=tuple(word for word in words if word.word),
+        boundaries=tuple(_boundaries(window)),
         language=window.language,
         confidence=min(1.0, math.exp(mean)) if text and window.tokens else None,
     )
+
+
+def _boundaries(window: Window) -> Iterator[Boundary]:
+    """The ends of segments, as places in the text without the blanks around it.
+
+    A round that begins at the end of a word, before the time that was written for it, may write an
+    earlier one: it is left out.
+    """
+    blanks = len(window.text) - len(window.text.lstrip())
+    characters = len(window.text.strip())
+    latest = 0.0
+    for place, at in window.ends:
+        if at > latest:
+            latest = at
+            yield Boundary(characters=min(place - blanks, characters), at=at)
 
 
 def _explain(error: Exception, folder: Path, advice: str) -> str:

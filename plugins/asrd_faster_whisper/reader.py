@@ -40,6 +40,7 @@ class Window:
     """Audio to be read, and what was read of it so far.
 
     `language` is None until it is detected, and stays it for less than 10 ms of audio.
+    `ends` are the places of `text` behind which the decoder wrote a time, and that time.
     `log_probability` is the sum over the `tokens` of the text.
     """
 
@@ -48,6 +49,7 @@ class Window:
     language: str | None
     text: str = ""
     words: list[TimedWord] = field(default_factory=list)
+    ends: list[tuple[int, float]] = field(default_factory=list)
     log_probability: float = 0.0
     tokens: int = 0
 
@@ -198,6 +200,8 @@ class Reader:
             if segment["start"] != segment["end"] and text.strip():
                 window.text += text
                 window.words += segment.get("words", ())
+                if segment["marked_end"] is not None:
+                    window.ends.append((len(window.text), segment["marked_end"]))
                 window.log_probability += attempt.log_probability * len(segment["tokens"])
                 window.tokens += len(segment["tokens"])
         is_going_on = read_to > course.seek and course.rounds_left

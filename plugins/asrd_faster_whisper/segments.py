@@ -21,13 +21,15 @@ class TimedWord(TypedDict):
 class Segment(TypedDict):
     """A stretch of speech in the form that faster-whisper's alignment takes and completes.
 
-    `start` and `end` are seconds from the beginning of the audio; `seek` is the frame at which the
-    decode began that yielded it.
+    `start` and `end` are seconds from the beginning of the audio, which alignment may move;
+    `marked_end` is the end that the decoder wrote, None where it wrote none. `seek` is the frame at
+    which the decode began that yielded it.
     """
 
     seek: int
     start: float
     end: float
+    marked_end: float | None
     tokens: list[int]
     words: NotRequired[list[TimedWord]]
 
@@ -63,11 +65,12 @@ def split(tokens: Sequence[int], *, first_timestamp: int, seek: int, frames: int
     def frame(token: int) -> int:
         return (token - first_timestamp) * _FRAMES_PER_TIMESTAMP
 
-    def segment(begin: int, end: int, start: int, stop: int) -> Segment:
+    def segment(begin: int, end: int, start: int, stop: int, *, is_marked: bool) -> Segment:
         return Segment(
             seek=seek,
             start=offset_s + start / FRAMES_PER_S,
             end=offset_s + stop / FRAMES_PER_S,
+            marked_end=offset_s + min(stop, frames) / FRAMES_PER_S if is_marked else None,
             tokens=list(tokens[begin:end]),
         )
 
@@ -76,15 +79,18 @@ def split(tokens: Sequence[int], *, first_timestamp: int, seek: int, frames: int
     cuts = [place for place in range(1, count) if is_time(place - 1) and is_time(place)]
     if not cuts:
         times = [token for token in tokens if token >= first_timestamp]
-        stop = frame(times[-1]) if times and times[-1] != first_timestamp else frames
+        has_time = bool(times) and times[-1] != first_timestamp
+        stop = frame(times[-1]) if has_time else frames
         return Division(
-            segments=[segment(0, count, 0, stop)], read_to=seek + frames, is_complete=is_complete
+            segments=[segment(0, count, 0, stop, is_marked=is_complete and has_time)],
+            read_to=seek + frames,
+            is_complete=is_complete,
         )
     if is_complete:
         cuts.append(count)
     return Division(
         segments=[
-            segment(begin, end, frame(tokens[begin]), frame(tokens[end - 1]))
+            segment(begin, end, frame(tokens[begin]), frame(tokens[end - 1]), is_marked=True)
             for begin, end in pairwise((0, *cuts))
         ],
         read_to=seek + (frames if is_complete else frame(tokens[cuts[-1] - 1])),

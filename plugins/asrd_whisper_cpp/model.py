@@ -38,6 +38,7 @@ from asrd import (
     ProviderError,
     RequestUnsupported,
 )
+from asrd.tones import is_tones
 from asrd_whisper_cpp.engine_log import listen_to_engine
 from asrd_whisper_cpp.reading import read
 
@@ -55,6 +56,11 @@ _SHORT_CONTEXTS_S = (2.0, 4.0, 8.0, 12.0)
 _ROOM_S = 0.5
 _PLACES_PER_S = 50
 _PLACES_STEP = 64
+# Whisper's own thresholds. In place of how far a text can be compressed, the engine takes the
+# entropy of its last 32 tokens, of which too little means that it repeats itself.
+_NO_SPEECH = 0.6
+_LEAST_LOG_PROBABILITY = -1.0
+_LEAST_ENTROPY = 2.4
 # What a multilingual vocabulary has beside its languages, by the engine's own reckoning.
 _TOKENS_BESIDE_LANGUAGES = 51_766
 
@@ -127,6 +133,8 @@ class WhisperCppModel(Model):
         with listen_to_engine():  # it calls "auto" an unknown language, and obeys
             parameters = self._parameters(options, audio.size / _SAMPLE_RATE)
         samples = np.ascontiguousarray(audio, dtype=np.float32)
+        if is_tones(samples):
+            return Hypothesis(text="")
         context = self._free.get()
         try:
             return _decode(context, parameters, samples, options)
@@ -173,6 +181,12 @@ class WhisperCppModel(Model):
         parameters.token_timestamps = options.words
         parameters.suppress_nst = True  # else silence reads as "[BLANK_AUDIO]"
         parameters.initial_prompt = options.prompt or ""
+        parameters.no_context = True  # else the context's last text, of another stream, goes first
+        # What exceeds the first and stays below the second is no speech, at whichever temperature;
+        # what stays below the second or the third is tried at another one, for finals.
+        parameters.no_speech_thold = _NO_SPEECH
+        parameters.logprob_thold = _LEAST_LOG_PROBABILITY
+        parameters.entropy_thold = _LEAST_ENTROPY
         if options.is_partial or not self._has_temperature_fallback:
             parameters.temperature_inc = 0.0
         context_s = self.abilities.context_s(audio_s, is_partial=options.is_partial)
@@ -238,7 +252,12 @@ def _decode(
     if code != 0:
         reason = "; ".join([f"code {code}", *errors])
         raise ProviderError(f"whisper.cpp cannot decode this window: {reason}.")
-    return read(context.handle, with_words=options.words)
+    return read(
+        context.handle,
+        audio_s=samples.size / _SAMPLE_RATE,
+        is_single_segment=parameters.single_segment,
+        with_words=options.words,
+    )
 
 
 def _hand_over(context: _Context, audio_ctx: int) -> None:

@@ -71,6 +71,28 @@ def test_a_segment_that_was_begun_and_not_ended_is_left_for_the_next_round() -> 
     assert not division.is_complete
 
 
+def test_ends_are_those_that_were_written_and_never_behind_the_audio() -> None:
+    tokens = tokens_of(0.0, "a", 1.5, 2.0, "b", 9.5)
+    division = split(tokens, first_timestamp=FIRST, seek=100, frames=900)
+    assert [one["marked_end"] for one in division.segments] == [2.5, 10]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "marked_end"),
+    [
+        (tokens_of(0.0, "a"), None),
+        (tokens_of(0.5, "a"), None),
+        (tokens_of("a", 0.0), None),
+        (tokens_of("a", 1.5), 2.5),
+    ],
+)
+def test_only_a_time_behind_the_text_is_its_end(
+    tokens: list[int], marked_end: float | None
+) -> None:
+    (segment,) = split(tokens, first_timestamp=FIRST, seek=100, frames=900).segments
+    assert segment["marked_end"] == marked_end
+
+
 def test_one_time_at_the_end_says_that_all_was_read() -> None:
     tokens = tokens_of(0.0, "a", 1.5, 2.0, "b", 3.0)
     division = split(tokens, first_timestamp=FIRST, seek=100, frames=900)
