@@ -12,6 +12,7 @@ from cli.conftest import Run, command
 COMMANDS = (
     "transcribe",
     "pipe",
+    "listen",
     "serve",
     "replay",
     "providers",
@@ -56,6 +57,8 @@ def test_version(asrd: Run, arguments: list[str]) -> None:
         ["transcribe", "--sample", "--provider", "nonsense"],
         ["pipe", "--rate", "7999"],
         ["pipe", "--encoding", "u8"],
+        ["listen", "nonsense"],
+        ["listen", "--mic", "--rate", "8000"],
         ["serve", "--stdio", "--socket", "s"],
     ],
 )

@@ -1,9 +1,12 @@
-"""What is said of a connection that breaks: a line for the break, a line for its end."""
+"""What is said beside the results: of a connection that breaks a line for the break and one for
+its end; of words that a model has not, one line."""
 
 from collections.abc import Callable
 
-from asrd.cli.notices import tell_breaks
+from asrd.cli.notices import MissingWords, tell_breaks
 from asrd.client import ClientState, StateChange
+from asrd.wire.messages import WordTime
+from support.fake_daemon import segment
 
 CONNECTED = StateChange(state=ClientState.CONNECTED)
 
@@ -48,3 +51,20 @@ def test_that_it_is_lost_for_good_is_left_to_the_command() -> None:
     failed = StateChange(state=ClientState.FAILED, reason="in vain", attempt=3)
     assert told_of(waiting(1, 1.0), failed) == ["the connection broke: connecting again in 1.0 s"]
     assert told_of(failed) == []
+
+
+def test_missing_words_are_told_once() -> None:
+    lines: list[str] = []
+    missing = MissingWords(lines.append, are_wanted=True)
+    missing.look_at(segment(text="hello", words=[WordTime(word="hello", start=0.5, end=1.0)]))
+    missing.look_at(segment(text="", words=[]))  # nothing was read: nothing is missing
+    assert lines == []
+    missing.look_at(segment(text="hello", words=[]))
+    missing.look_at(segment(text="hello"))
+    assert lines == ["fake none gives no times of words"]
+
+
+def test_words_that_nobody_wants_are_not_missed() -> None:
+    lines: list[str] = []
+    MissingWords(lines.append, are_wanted=False).look_at(segment(text="hello"))
+    assert lines == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from asrd.wire.messages import Audio, Close, Event, GetStats, Hello, Open, Partial, Stats
+from asrd.wire.messages import Audio, Close, Event, GetStats, Hello, Open, Partial, Stats, WordTime
 from cli.conftest import Run, command
 from support.daemon import running_daemon
 from support.fake_daemon import (
@@ -82,6 +82,21 @@ def test_json_lines(asrd_process: Run, daemon: FakeDaemon, socket: Path) -> None
     assert (second["type"], second["text"], second["language"]) == ("segment", "hello there", "en")
 
 
+def test_words_are_asked_for_and_told_of_where_there_are_none(
+    asrd_process: Run, daemon: FakeDaemon, socket: Path
+) -> None:
+    word = WordTime(word="hello", start=0.5, end=0.75, probability=0.5)
+    daemon.rules[Close] = lambda _: [segment(words=[word]), segment(number=1, words=[]), closed()]
+    outcome = asrd_process("pipe", "--socket", socket, "-f", "jsonl", "--words", stdin=PCM)
+    first, second = map(json.loads, outcome.out.splitlines())
+    assert first["words"] == [{"word": "hello", "start": 0.5, "end": 0.75, "probability": 0.5}]
+    assert second["words"] == []
+    assert outcome.error == "fake none gives no times of words"
+    opened = daemon.heard[1]
+    assert isinstance(opened, Open)
+    assert opened.words
+
+
 def test_partials_are_no_lines_of_text(asrd_process: Run, daemon: FakeDaemon, socket: Path) -> None:
     daemon.rules[Close] = lambda _: [partial("hello"), segment(), closed()]
     outcome = asrd_process("pipe", "--socket", socket, "--partials", stdin=PCM)
@@ -101,8 +116,38 @@ def test_on_a_terminal_the_live_line_is_redrawn(daemon: FakeDaemon, socket: Path
         arguments, input=PCM, stdout=theirs, env={**os.environ, "COLUMNS": "20"}, check=True
     )
     os.close(theirs)
-    assert os.read(ours, 4096) == b"hel\r\x1b[Khello\r\n" + b"x" * 19 + b"\r\x1b[K"
+    live, final, cut = b"\x1b[2mhel\x1b[0m", b"\r\x1b[Khello\r\n", "…".encode() + b"x" * 16
+    assert os.read(ours, 4096) == live + final + b"\x1b[2m" + cut + b"\x1b[0m\r\x1b[K"
     os.close(ours)
+
+
+def test_a_second_ctrl_c_leaves_the_terminal_clean(daemon: FakeDaemon, socket: Path) -> None:
+    shown = b""
+
+    def show(_: Audio) -> Reply:
+        return [partial("it was")] if len(daemon.heard) == 3 else []
+
+    daemon.rules.update({Audio: show, Close: lambda _: []})
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command("pipe", "--socket", socket, "--partials"), stdin=subprocess.PIPE, stdout=theirs
+    )
+    assert process.stdin is not None
+    with process:
+        process.stdin.write(PCM[:2000])
+        process.stdin.flush()
+        while b"it was" not in shown:
+            shown += os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: any(isinstance(each, Close) for each in daemon.heard), "its close")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    os.write(theirs, b"behind")
+    while b"behind" not in shown:
+        shown += os.read(ours, 4096)
+    assert shown.endswith(b"it was\x1b[0m\r\x1b[Kbehind")
+    os.close(ours)
+    os.close(theirs)
 
 
 @pytest.mark.parametrize("name", ["recording", "/dev/null"])

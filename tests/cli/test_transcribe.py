@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from asrd.wire.messages import Audio, Close, Hello, Open
+from asrd.wire.messages import Audio, Close, Hello, Open, WordTime
 from cli.conftest import Run, command, write_media
 from support.fake_daemon import HANG_UP, FakeDaemon, Reply, closed, refusal, segment, welcome
 
@@ -31,6 +31,25 @@ def test_text_goes_to_stdout(asrd: Run, daemon: FakeDaemon, socket: Path, speech
         endpointing_ms=800,
     )
     assert len(daemon.audio[1]) == 2 * 2 * 16000
+
+
+def test_words_that_the_model_has_not_are_told_of_once(
+    asrd: Run, daemon: FakeDaemon, socket: Path, speech: Path
+) -> None:
+    outcome = asrd("transcribe", "--socket", socket, "--words", "-f", "jsonl", speech, speech)
+    assert outcome.code == 0
+    assert [json.loads(line)["text"] for line in outcome.out.splitlines()] == ["hello there"] * 2
+    assert outcome.error == "fake none gives no times of words"
+
+
+def test_words_stand_in_json(asrd: Run, daemon: FakeDaemon, socket: Path, speech: Path) -> None:
+    word = WordTime(word="hello", start=0.5, end=0.75, probability=0.5)
+    daemon.rules[Close] = lambda _: [segment(words=[word]), closed()]
+    outcome = asrd("transcribe", "--socket", socket, "--words", "-f", "json", speech)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert json.loads(outcome.out)["segments"][0]["words"] == [
+        {"word": "hello", "start": 0.5, "end": 0.75, "probability": 0.5}
+    ]
 
 
 def test_more_audio_than_the_credit_is_sent_as_it_is_raised(

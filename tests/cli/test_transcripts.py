@@ -1,9 +1,13 @@
 """Each format, as its readers want it."""
 
 import json
+import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asrd.cli.options import Format
 from asrd.cli.transcripts import WRITERS
@@ -44,10 +48,81 @@ def test_vtt() -> None:
 def test_vtt_has_the_time_of_each_word_inside_its_cue() -> None:
     words = [
         WordTime(word=word, start=start, end=start + 0.2)
-        for word, start in (("R&B", 0.5), ("is", 0.75), ("late", 2.0))
+        for word, start in (
+            ("R&B,", 0.5),
+            ("is", 0.75),
+            ("never", 0.75),
+            ("too", 1.0),
+            ("late", 2.0),
+        )
     ]
-    text = written(Format.VTT, [segment(start=0.5, end=1.25, words=words)])
-    assert text.splitlines()[-2] == "R&amp;B <00:00:00.750>is late"
+    text = written(
+        Format.VTT, [segment(start=0.5, end=1.25, text="R&B, is never\ntoo late", words=words)]
+    )
+    assert text.splitlines()[-2] == (
+        "R&amp;B, <00:00:00.750><c>is</c> never <00:00:01.000><c>too</c> late"
+    )
+
+
+def test_vtt_of_words_without_blanks_between() -> None:
+    words = [
+        WordTime(word=word, start=start, end=start + 0.2)
+        for word, start in (("今日", 0.6), ("は", 0.75), ("晴れ", 1.0))
+    ]
+    text = written(Format.VTT, [segment(start=0.5, end=1.25, text="今日は、晴れ", words=words)])
+    assert text.splitlines()[-2] == (
+        "<00:00:00.600><c>今日</c><00:00:00.750><c>は、</c><00:00:01.000><c>晴れ</c>"
+    )
+
+
+SECONDS = st.floats(0.0, 5.0)
+
+
+@given(
+    span=st.tuples(SECONDS, SECONDS).map(sorted),
+    spans=st.lists(st.tuples(SECONDS, SECONDS), max_size=12),
+)
+def test_times_inside_a_cue_of_vtt_ascend_and_lie_between_its_own(
+    span: list[float], spans: list[tuple[float, float]]
+) -> None:
+    words = [
+        WordTime(word=f"w{number}", start=start, end=end)
+        for number, (start, end) in enumerate(spans)
+    ]
+    text = " ".join(word.word for word in words)
+    cue = written(
+        Format.VTT, [segment(start=span[0], end=span[1], text=text, words=words)]
+    ).removeprefix("WEBVTT\n\n")
+    times, line = cue.split("\n")[:2]
+    begin, end = times.split(" --> ")
+    stamps = re.findall(r"<(\d\d:[^>]*)>", line)
+    assert all(before < after for before, after in pairwise([begin, *stamps]))
+    assert not stamps or stamps[-1] < end
+    assert re.sub(r"<[^>]*>", "", line) == text
+
+
+def test_srt_of_words_has_short_cues_counted_through() -> None:
+    words = [
+        WordTime(word=f"w{number}", start=number / 4, end=number / 4 + 0.2) for number in range(8)
+    ]
+    text = " ".join(word.word for word in words)
+    written_text = written(
+        Format.SRT,
+        [
+            segment(number=0, start=0.0, end=2.0, text=text, words=words),
+            segment(number=1, start=3.0, end=4.0, text="without", words=[]),
+        ],
+    )
+    assert written_text == (
+        "1\n00:00:00,000 --> 00:00:01,750\nw0 w1 w2 w3 w4 w5 w6\n\n"
+        "2\n00:00:01,750 --> 00:00:02,000\nw7\n\n"
+        "3\n00:00:03,000 --> 00:00:04,000\nwithout\n\n"
+    )
+
+
+def test_words_change_no_text() -> None:
+    words = [WordTime(word="Two", start=0.5, end=0.7)]
+    assert written(Format.TEXT, [segment(text="Two\nlines", words=words)]) == "Two lines\n"
 
 
 def test_jsonl_is_an_object_a_segment() -> None:

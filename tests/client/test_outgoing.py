@@ -141,3 +141,35 @@ def test_cancel_overtakes_everything_but_the_opening() -> None:
     stream.is_cancelling = True
     assert [type(message) for message in said(stream)] == [Open, Cancel]
     assert said(stream) == []
+
+
+def test_a_hole_is_told_by_the_offset_behind_it_and_again_on_the_next_connection() -> None:
+    stream = outgoing(credit=None, limit_samples=10**6)
+    stream.append(samples(100))
+    stream.skip(30)
+    assert spans(said(stream)) == [(0, 100)]
+    stream.append(samples(50))
+    assert spans(said(stream)) == [(130, 50)]
+    stream.leave()
+    stream.go_on_here(40)
+    assert spans(said(stream)) == [(40, 60), (130, 50)]
+    stream.leave()
+    stream.go_on_here(110)  # a commit in the hole
+    assert spans(said(stream)) == [(130, 50)]
+
+
+def test_a_hole_behind_the_last_audio_keeps_nobody_waiting() -> None:
+    stream = outgoing(credit=None, limit_samples=10**6)
+    stream.append(samples(100))
+    stream.skip(30)
+    due = stream.flush()
+    stream.is_closing = True
+    assert [type(message) for message in said(stream)] == [Audio, Flush, Close]
+    assert stream.flushed(100) is due
+
+
+def test_a_hole_at_the_very_beginning() -> None:
+    stream = outgoing(credit=None, limit_samples=10**6)
+    stream.skip(30)
+    stream.append(samples(50))
+    assert spans(said(stream)) == [(30, 50)]

@@ -235,3 +235,28 @@ def test_a_broken_connection_is_told_to_everyone_who_waits() -> None:
                 await task
 
     asyncio.run(scenario())
+
+
+def test_what_is_skipped_is_a_hole_before_what_is_sent_next() -> None:
+    async def scenario() -> list[tuple[int | None, int]]:
+        wire = Wire()
+        stream = make(wire)
+        await stream.send(bytes(200))
+        stream.skip(30)
+        stream.skip(20)
+        assert stream.sent == 100
+        await stream.send(bytes(100))
+        assert stream.sent == 200
+        return [(each.offset, len(each.data)) for each in wire.audio]
+
+    assert asyncio.run(scenario()) == [(0, 200), (150, 100)]
+
+
+def test_a_lossless_stream_has_no_holes() -> None:
+    async def scenario() -> None:
+        with pytest.raises(ValueError, match="1 samples of a lossless stream"):
+            make(Wire(), credit=1000).skip(1)
+        with pytest.raises(ValueError, match="-1 samples of a live stream"):
+            make(Wire()).skip(-1)
+
+    asyncio.run(scenario())

@@ -72,6 +72,17 @@ def test_one_thread_sends_while_another_reads(client: SyncClient, daemon: FakeDa
         assert [reader.result(10)[-1] for reader in readers] == ends
 
 
+def test_what_is_skipped_leaves_a_hole(client: SyncClient, daemon: FakeDaemon) -> None:
+    daemon.takes_holes = True
+    stream = client.open_stream(source="mic", delivery="live")
+    stream.send(b"\1" * 200)
+    stream.skip(50)
+    stream.send(b"\2" * 100)
+    stream.close()
+    assert stream.sent == 200
+    assert daemon.audio[1] == b"\1" * 200 + bytes(100) + b"\2" * 100
+
+
 def test_questions_are_answered(client: SyncClient) -> None:
     client.ping()
     assert client.health(deep=True).ready

@@ -206,6 +206,8 @@ def test_words_lie_where_they_were_spoken(whisper: Daemon, tiny_samples: "list[R
             assert times == sorted(times)
             assert segment.start - 1.0 < times[0]
             assert times[-1] < segment.end + 1.0
+            assert all(word.probability is not None for word in segment.words)
+            assert all(0.0 <= (word.probability or 0.0) <= 1.0 for word in segment.words)
             assert " ".join(word.word for word in segment.words) == segment.text
 
 

@@ -110,11 +110,12 @@ class FakeDaemon:
     """What it says to what. `rules` replace its answers to a kind of message.
 
     `heard` is all that was said to it, over all connections, `audio` the PCM of each stream, each
-    sample where its offset says.
+    sample where its offset says; with `takes_holes` zeros where none came.
     """
 
     rules: dict[type, Rule] = field(default_factory=dict)
     credit_samples: int = 160_000
+    takes_holes: bool = False
     heard: list[ClientMessage] = field(default_factory=list)
     audio: dict[int, bytearray] = field(default_factory=dict)
     connection: "Connection | None" = None
@@ -146,7 +147,8 @@ class FakeDaemon:
         audio = self.audio[message.stream]
         assert message.offset is not None
         begin = message.offset * self._frame_bytes[message.stream]
-        assert begin <= len(audio), f"{message.offset} leaves a hole"
+        assert self.takes_holes or begin <= len(audio), f"{message.offset} leaves a hole"
+        audio.extend(bytes(max(0, begin - len(audio))))
         audio[begin : begin + len(message.data)] = message.data
 
     def usual(self, message: ClientMessage) -> Reply:

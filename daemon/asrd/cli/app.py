@@ -14,6 +14,7 @@ from asrd.cli import (
     doctor,
     exits,
     health,
+    listen,
     models,
     pipe,
     providers,
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(transcribe.transcribe)
 app.command()(pipe.pipe)
+app.command(cls=listen.ListenCommand)(listen.listen)
 app.command()(serve.serve)
 app.command()(replay.replay)
 app.command()(providers.providers)

@@ -9,6 +9,7 @@ import os
 import sys
 from enum import IntEnum
 
+from asrd.cli.plain import plain
 from asrd.errors import AsrdError, ErrorCode, ProviderError, StartupError
 
 
@@ -76,7 +77,7 @@ def is_debugging() -> bool:
 
 def tell(text: str) -> None:
     """One line on stderr, whatever its state."""
-    line = " ".join(text.split()).replace(".: ", ": ")  # a remedy behind a whole sentence
+    line = plain(text).replace(".: ", ": ")  # a remedy behind a whole sentence
     with contextlib.suppress(OSError):  # there is nobody left to tell
         print(f"asrd: {line}", file=sys.stderr, flush=True)
 

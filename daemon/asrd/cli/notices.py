@@ -1,12 +1,13 @@
-"""What a command says on stderr of a connection that breaks and comes back.
+"""What a command says on stderr beside its results.
 
-One line for each: that it broke, and when the next attempt comes; that it is back. That it is lost
-for good is the error that the command ends with.
+Of a connection one line for each: that it broke, and when the next attempt comes; that it is back.
+That it is lost for good is the error that the command ends with.
 """
 
 from collections.abc import Callable
 
 from asrd.client import Client, ClientState, StateChange
+from asrd.wire.messages import Segment
 
 
 def tell_breaks(client: Client, tell: Callable[[str], None]) -> None:
@@ -23,3 +24,17 @@ def tell_breaks(client: Client, tell: Callable[[str], None]) -> None:
             tell(f"{change.reason}: connecting again in {change.wait_s:.1f} s")
 
     client.on_state(changed)
+
+
+class MissingWords:
+    """Says, once, that the times of words were asked for and the model gives none."""
+
+    def __init__(self, tell: Callable[[str], None], *, are_wanted: bool) -> None:
+        self._tell = tell
+        self._is_owed = are_wanted
+
+    def look_at(self, segment: Segment) -> None:
+        """A segment has come."""
+        if self._is_owed and segment.text and not segment.words:
+            self._is_owed = False
+            self._tell(f"{segment.provider} {segment.model} gives no times of words")

@@ -59,6 +59,12 @@ SettingsOption = Annotated[
         help="A provider's own setting; repeatable.",
     ),
 ]
+WordsOption = Annotated[
+    bool,
+    typer.Option(
+        "--words", help="With the time of each word, where the model has them; not in text."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 

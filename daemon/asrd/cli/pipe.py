@@ -16,6 +16,7 @@ from asrd.cli.options import (
     ProviderOption,
     SettingsOption,
     SocketOption,
+    WordsOption,
 )
 
 
@@ -65,6 +66,7 @@ def pipe(
             "--partials", help="Show text while it may still change (jsonl, or a terminal)."
         ),
     ] = False,
+    words: WordsOption = False,
     endpointing_ms: EndpointingOption = None,
     socket: SocketOption = None,
     option: SettingsOption = None,
@@ -93,6 +95,7 @@ def pipe(
                 "sample_rate": rate,
                 "channels": channels,
                 "partials": partials,
+                "words": words,
                 "endpointing_ms": endpointing_ms or 500,
             },
             wanted_daemon(socket, provider, model, option or []),

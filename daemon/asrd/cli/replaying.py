@@ -17,8 +17,9 @@ import msgspec
 from asrd.cli import progress
 from asrd.cli.exits import CommandError, Exit, is_debugging, judge, tell
 from asrd.cli.output import Output
+from asrd.cli.plain import one_line
 from asrd.cli.reach import QUICKLY_S, Wanted, arguments_of
-from asrd.cli.transcripts import one_line, to_json
+from asrd.cli.transcripts import to_json
 from asrd.client import Refused
 from asrd.client.own_socket import own_socket
 from asrd.client.player import Manner, play

@@ -15,6 +15,7 @@ from asrd.cli.options import (
     SettingsOption,
     SocketOption,
     Task,
+    WordsOption,
 )
 
 TEXT_ENDPOINTING_MS = 800
@@ -46,9 +47,7 @@ def transcribe(
     task: Annotated[
         Task, typer.Option(help="Write what is said, or its English translation.")
     ] = Task.TRANSCRIBE,
-    words: Annotated[
-        bool, typer.Option("--words", help="With the time of each word (json, jsonl, vtt).")
-    ] = False,
+    words: WordsOption = False,
     endpointing_ms: EndpointingOption = None,
     socket: SocketOption = None,
     option: SettingsOption = None,

@@ -8,7 +8,7 @@ from asrd.cli import progress
 from asrd.cli.exits import CommandError, Exit, judge, tell
 from asrd.cli.feeder import Feeder, feeding
 from asrd.cli.media import SAMPLE_RATE, Media
-from asrd.cli.notices import tell_breaks
+from asrd.cli.notices import MissingWords, tell_breaks
 from asrd.cli.options import Format
 from asrd.cli.reach import Wanted, reach
 from asrd.cli.results import Results
@@ -39,7 +39,9 @@ async def transcribe_files(
     with progress.shown(is_stdout_used=target is None) as bar:
         results = Results(files, format_, target, bar)
         async with contextlib.AsyncExitStack() as stack:
-            run = _Run(options, wanted, stack, results, bar)
+            are_words_shown = options.get("words", False) and format_ is not Format.TEXT
+            missing_words = MissingWords(tell, are_wanted=are_words_shown)
+            run = _Run(options, wanted, stack, results, bar, missing_words)
             for file in files:
                 try:
                     await run.transcribe(file)
@@ -67,12 +69,14 @@ class _Run:
         stack: contextlib.AsyncExitStack,
         results: Results,
         bar: progress.Progress,
+        missing_words: MissingWords,
     ) -> None:
         self._options = options
         self._wanted = wanted
         self._stack = stack
         self._results = results
         self._bar = bar
+        self._missing_words = missing_words
         self._client: Client | None = None
 
     async def transcribe(self, file: Path) -> None:
@@ -102,6 +106,7 @@ class _Run:
         async for event in stream:
             match event:
                 case Segment():
+                    self._missing_words.look_at(event)
                     await self._results.segment(event)
                 case Error():
                     trouble = trouble or event

@@ -13,8 +13,10 @@ from typing import Any
 
 import msgspec
 
+from asrd.cli.cues import Cue, Spoken, cut_into_cues, milliseconds, spoken_words
 from asrd.cli.options import Format
-from asrd.wire.messages import Event, Partial, Segment, WordTime
+from asrd.cli.plain import one_line
+from asrd.wire.messages import Event, Partial, Segment
 
 
 def to_json(value: object) -> str:
@@ -107,12 +109,21 @@ class JsonWriter(Writer):
 
 
 class SrtWriter(Writer):
-    """SubRip."""
+    """SubRip: a cue a segment, or short ones of a few words each where words have times."""
+
+    def begin(self, file: str) -> str:
+        """See Writer."""
+        self._cues = 0
+        return ""
 
     def segment(self, segment: Segment) -> str:
         """See Writer."""
-        times = f"{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}"
-        return f"{segment.id + 1}\n{times}\n{one_line(segment.text)}\n\n"
+        return "".join(map(self._cue, _short_cues(segment)))
+
+    def _cue(self, cue: Cue) -> str:
+        self._cues += 1
+        times = f"{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}"
+        return f"{self._cues}\n{times}\n{cue.text}\n\n"
 
 
 class VttWriter(Writer):
@@ -124,10 +135,9 @@ class VttWriter(Writer):
 
     def segment(self, segment: Segment) -> str:
         """See Writer."""
-        text = html.escape(one_line(segment.text), quote=False)
-        if segment.words:
-            text = " ".join(_timed(word, segment) for word in segment.words)
-        return f"{_clock(segment.start, '.')} --> {_clock(segment.end, '.')}\n{text}\n\n"
+        start_ms, end_ms = milliseconds(segment.start), milliseconds(segment.end)
+        text = _with_times(_spoken(segment), start_ms, end_ms) or _escaped(one_line(segment.text))
+        return f"{_clock(start_ms, '.')} --> {_clock(end_ms, '.')}\n{text}\n\n"
 
 
 WRITERS: dict[Format, type[Writer]] = {
@@ -139,19 +149,44 @@ WRITERS: dict[Format, type[Writer]] = {
 }
 
 
-def one_line(text: str) -> str:
-    """Text that cannot end a line or a cue."""
-    return " ".join(text.split())
+def _spoken(segment: Segment) -> list[Spoken]:
+    return spoken_words(
+        one_line(segment.text),
+        segment.words or [],
+        start_ms=milliseconds(segment.start),
+        end_ms=milliseconds(segment.end),
+    )
 
 
-def _timed(word: WordTime, cue: Segment) -> str:
-    text = html.escape(one_line(word.word), quote=False)
-    if not cue.start < word.start < cue.end:  # players drop a cue with a time outside of it
-        return text
-    return f"<{_clock(word.start, '.')}>{text}"
+def _short_cues(segment: Segment) -> list[Cue]:
+    start_ms, end_ms = milliseconds(segment.start), milliseconds(segment.end)
+    cues = cut_into_cues(_spoken(segment), start_ms=start_ms, end_ms=end_ms)
+    return cues or [Cue(text=one_line(segment.text), start_ms=start_ms, end_ms=end_ms)]
 
 
-def _clock(seconds: float, point: str) -> str:
-    whole_ms = max(0, round(seconds * 1000))
+def _with_times(words: list[Spoken], start_ms: int, end_ms: int) -> str:
+    """The text with a time before each word, which stands in an element of its own: a style sheet
+    can tell only elements that are past from those to come.
+
+    Times inside a cue have to lie between its own and ascend; a word that has none such is shown
+    with the one before.
+    """
+    parts: list[str] = []
+    told_ms = start_ms
+    for word in words:
+        text = _escaped(word.text.rstrip())
+        blank = word.text[len(word.text.rstrip()) :]
+        if told_ms < word.start_ms < end_ms:
+            told_ms = word.start_ms
+            text = f"<{_clock(told_ms, '.')}><c>{text}</c>"
+        parts.append(text + blank)
+    return "".join(parts).rstrip()
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False)
+
+
+def _clock(whole_ms: int, point: str) -> str:
     minutes, ms = divmod(whole_ms, 60_000)
     return f"{minutes // 60:02}:{minutes % 60:02}:{ms // 1000:02}{point}{ms % 1000:03}"

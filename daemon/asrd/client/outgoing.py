@@ -95,6 +95,10 @@ class Outgoing:
         """Add audio behind all there is."""
         self.held.append(data)
 
+    def skip(self, samples: int) -> None:
+        """Leave a hole before what is added next."""
+        self.held.skip(samples)
+
     def flush(self) -> FlushDue:
         """Ask for a flush of all audio so far."""
         due = FlushDue(self.held.end)
@@ -160,7 +164,8 @@ class Outgoing:
 
     @property
     def _next_offset(self) -> int:
-        return max(self._cursor, self.held.start)  # a hole, told by the next offset
+        # Behind a hole, which the offset tells: of what was forgotten, or what was skipped.
+        return self.held.first_from(max(self._cursor, self.held.start))
 
     @property
     def _audio_end(self) -> int:

@@ -56,7 +56,7 @@ class Stream:
 
     @property
     def sent(self) -> int:
-        """Samples taken by `send` so far, from the start of the stream."""
+        """Where the audio taken by `send` so far ends, in samples from the start of the stream."""
         return self._course.outgoing.held.end
 
     @property
@@ -92,6 +92,19 @@ class Stream:
             await self._course.speaker.say()
             self._course.outgoing.trim()
             await asyncio.sleep(0)  # who never waits must not hold up the client that connects
+
+    def skip(self, samples: int) -> None:
+        """Say that so many samples per channel are missing before what is sent next.
+
+        They take their time on the stream's clock and are told as a `gap` once there is audio
+        behind them. For a live source that lost them: a lossless stream has no holes.
+
+        Raises:
+            ValueError: the stream is lossless, or the number is negative.
+        """
+        if self.opened.delivery != "live" or samples < 0:
+            raise ValueError(f"{samples} samples of a {self.opened.delivery} stream")
+        self._course.outgoing.skip(samples)
 
     async def flush(self) -> Flushed:
         """Have all audio sent so far finished now, and wait for it. The stream stays open."""

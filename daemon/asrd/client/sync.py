@@ -161,6 +161,10 @@ class SyncStream:
         """As `Stream.send`. Raises StreamEnded, ConnectionLost."""
         self._background.call(self._stream.send(pcm))
 
+    def skip(self, samples: int) -> None:
+        """As `Stream.skip`. Raises ValueError."""
+        self._background.call(self._skip(samples))
+
     def flush(self) -> Flushed:
         """As `Stream.flush`. Raises StreamEnded, ConnectionLost."""
         return self._background.call(self._stream.flush())
@@ -191,6 +195,9 @@ class SyncStream:
         if event is None:
             raise StopIteration
         return event
+
+    async def _skip(self, samples: int) -> None:
+        self._stream.skip(samples)
 
     async def _next(self) -> StreamEvent | None:
         # No coroutine and no future may raise a StopIteration of either kind.
