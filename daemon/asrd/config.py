@@ -184,6 +184,9 @@ class Scheduling:
     preemption: bool = True
     """Finals of priority 1 and 2 end a running decode of priority 6 or lower."""
     batches: Batches = Batches()
+    agreement: Annotated[int, Meta(ge=1, le=10)] = 2
+    """Readings of a growing utterance in a row that have to agree on a word before it is told as
+    stable."""
     pace: Pace = Pace()
     ladder: LadderRule = LadderRule()
     concurrency: Concurrency = Concurrency()

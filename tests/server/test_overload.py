@@ -201,12 +201,18 @@ def test_who_opens_a_stream_under_load_is_told_what_to_expect(registry: Registry
         await settle()
         assert told(crowd.guest, 5) == [LONGER]
         crowd.room.model.is_held = False
-        crowd.guest.speak(5, speech(3.5))
+        crowd.guest.speak(5, speech(1.8))  # the first comes after half the interval
         await settle()
         assert not crowd.guest.told(Partial, 5)
+        crowd.guest.speak(5, speech(0.4))
+        await settle()
+        assert len(crowd.guest.told(Partial, 5)) == 1
+        crowd.guest.speak(5, speech(3.5))
+        await settle()
+        assert len(crowd.guest.told(Partial, 5)) == 1
         crowd.guest.speak(5, speech(1.0))
         await settle()
-        assert crowd.guest.told(Partial, 5)
+        assert len(crowd.guest.told(Partial, 5)) == 2
 
     run(scenario)
 

@@ -7,7 +7,8 @@ from asrd.audio import SAMPLE_RATE, PcmFormat
 from asrd.session.ahead import Ahead
 from asrd.session.endpoint import WINDOW_SAMPLES, Utterance
 from asrd.session.listener import Listener
-from asrd.session.reading import Reading, Want, Window
+from asrd.session.reading import NextWindow, Reading, Want, Window
+from asrd.session.rule import StreamRule
 from support.streams import QUICK_RULE, loud, loud_probability, silence
 
 W = WINDOW_SAMPLES
@@ -20,7 +21,15 @@ class Desk:
     def __init__(self, interval_s: float | None = INTERVAL_S) -> None:
         self.listener = Listener(PcmFormat(), QUICK_RULE, 0)
         self.ahead = Ahead()
-        self.reading = Reading(self.listener, self.ahead, interval_s)
+        rule = StreamRule(
+            pcm_format=PcmFormat(),
+            endpoint_rule=QUICK_RULE,
+            is_lossless=True,
+            window_s=60,
+            partial_interval_s=interval_s,
+        )
+        self.reading = Reading(self.listener, self.ahead, rule)
+        self.reading.partial_interval_s = interval_s
 
     def hear(self, *, windows: int, is_loud: bool = True) -> "Desk":
         sound = loud(0, windows * W) if is_loud else silence(windows * W)
@@ -49,13 +58,14 @@ def test_nothing_is_wanted_of_silence() -> None:
     assert desk.reading.end() is None
 
 
-def test_the_open_utterance_is_read_once_it_holds_the_interval() -> None:
-    desk = Desk().hear(windows=3)
+def test_the_open_utterance_is_read_once_it_holds_half_of_the_interval() -> None:
+    desk = Desk().hear(windows=1)
     assert desk.reading.want is None
     window = desk.hear(windows=1).reading.begin()
     assert window is not None
-    assert (window.start, window.end, window.want) == (0, 4 * W, Want.PARTIAL)
-    sound = np.concatenate([loud(0, 3 * W), loud(0, W)])
+    assert (window.start, window.end, window.want) == (0, 2 * W, Want.PARTIAL)
+    assert (window.is_thorough, window.coalesced) == (False, 0)
+    sound = np.concatenate([loud(0, W), loud(0, W)])
     assert window.audio.tolist() == (sound / 32768).tolist()
 
 
@@ -63,7 +73,7 @@ def test_one_decode_runs_at_a_time_and_the_next_needs_new_speech() -> None:
     desk = Desk().hear(windows=4)
     window = desk.reading.begin()
     assert desk.reading.want is None
-    assert not desk.reading.is_at_final
+    assert not desk.reading.is_at_first
     desk.hear(windows=3)
     assert desk.reading.end() is window
     assert desk.reading.want is None
@@ -76,7 +86,7 @@ def test_a_final_comes_first_and_is_read_whole() -> None:
     window = desk.reading.begin()
     assert window is not None
     assert (window.start, window.end) == (0, 6 * W)
-    assert desk.reading.is_at_final
+    assert desk.reading.is_at_first
     desk.reading.end()
     desk.ahead.pop()
     following = desk.reading.begin()
@@ -123,19 +133,20 @@ def test_an_utterance_is_to_blame_for_the_workers_of_its_partials_too() -> None:
     assert window is not None
     assert not desk.reading.blame(window)
     assert desk.reading.blame(desk.read())
-    assert desk.reading.heard_samples == 6 * W
+    assert desk.reading.heard_s == 6 * W / SAMPLE_RATE
 
 
 # ── pace ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_longer_pace_takes_back_a_partial_that_nobody_has_begun() -> None:
-    desk = Desk().hear(windows=4)
-    assert desk.reading.next_samples == 4 * W
+    desk = Desk().hear(windows=2)
+    planned = desk.reading.next_window
+    assert planned == NextWindow(audio_s=2 * W / SAMPLE_RATE, is_thorough=False, prompt="")
     desk.reading.partial_interval_s = 2 * INTERVAL_S
     assert desk.reading.want is None
-    assert desk.reading.next_samples == 0
-    assert desk.hear(windows=3).reading.begin() is None
+    assert desk.reading.next_window is None
+    assert desk.hear(windows=1).reading.begin() is None
     assert desk.hear(windows=1).reading.begin() is not None
 
 
@@ -155,7 +166,21 @@ def test_a_new_pace_counts_from_where_was_read_last() -> None:
     assert desk.hear(windows=1).reading.want is Want.PARTIAL
 
 
-@pytest.mark.parametrize(("windows", "coalesced"), [(4, 0), (7, 0), (8, 1), (15, 2), (16, 3)])
+def test_the_first_partial_counts_whole_intervals_behind_the_half_that_it_waited_for() -> None:
+    assert [Desk().hear(windows=n).read().coalesced for n in (2, 5, 6, 9, 10)] == [0, 0, 1, 1, 2]
+
+
+def test_a_long_utterance_is_read_again_once_it_has_grown_by_a_third_of_its_window() -> None:
+    desk = Desk().hear(windows=30)
+    desk.read()
+    grown = 0
+    while desk.reading.want is None:
+        desk.hear(windows=1)
+        grown += 1
+    assert grown == 15  # a third of the 45 that it has then
+
+
+@pytest.mark.parametrize(("windows", "coalesced"), [(4, 0), (7, 0), (8, 1), (15, 1), (16, 1)])
 def test_a_partial_says_how_many_it_stands_for(windows: int, coalesced: int) -> None:
     desk = Desk().hear(windows=4)
     desk.read()
@@ -197,7 +222,7 @@ def test_a_partial_that_is_put_back_twice_begins_where_it_first_began() -> None:
 
 
 def test_a_partial_that_is_put_back_when_its_utterance_is_over_is_read_as_the_final() -> None:
-    desk = Desk().hear(windows=4)
+    desk = Desk(2 * INTERVAL_S).hear(windows=4)
     window = desk.reading.begin()
     assert window is not None
     desk.hear(windows=4, is_loud=False).hear(windows=1)

@@ -306,7 +306,10 @@ def test_the_open_utterance_is_read_whenever_it_has_grown_by_the_interval() -> N
         driver.run()
     ends = [partial.end for partial in driver.audit.partials]
     assert len(ends) >= 4
-    assert all(4000 <= later - sooner < 4000 + 2100 for sooner, later in pairwise(ends))
+    assert 2000 <= ends[0] < 2000 + 2100  # the first after half of it
+    for sooner, later in pairwise(ends):
+        needed = max(4000, later / 3)  # or by a third of what is there then
+        assert needed <= later - sooner < needed + 2100
     assert {partial.id for partial in driver.audit.partials} == {0}
     assert {partial.start for partial in driver.audit.partials} == {0}
 
@@ -323,7 +326,14 @@ def test_silence_behind_a_word_is_not_read_over_and_over() -> None:
     driver.send(loud(0, 8 * W))
     driver.listen()
     assert want_of(driver) is Want.PARTIAL
-    driver.send(silence(2 * W))
+    driver.send(silence(W))
+    driver.listen()
+    assert want_of(driver) is None
+    driver.send(silence(W))  # half of the silence that ends it: that is read once
+    driver.listen()
+    assert want_of(driver) is Want.PARTIAL
+    driver.decode()
+    driver.send(silence(W))
     driver.listen()
     assert want_of(driver) is None
 
@@ -642,7 +652,9 @@ def test_another_daemon_continues_without_loss_or_doubling(
 
 # ── machines ──────────────────────────────────────────────────────────────────────────────────
 
-OUTCOMES: list[Outcome] = ["text", "text", "text", "empty", "fail", "die", "abort"]
+OUTCOMES: list[Outcome] = [
+    "text", "text", "text", "slip", "slip", "empty", "fail", "die", "abort", "forget"
+]  # fmt: skip
 
 
 class StreamMachine(RuleBasedStateMachine):
@@ -656,9 +668,16 @@ class StreamMachine(RuleBasedStateMachine):
         start_offset=st.sampled_from([0, 12345]),
         start_id=st.integers(0, 3),
         is_opened=st.sampled_from([True, True, False]),
+        feed_s=st.sampled_from([None, None, 0.2]),
     )
     def begin_stream(
-        self, rate: int, channels: int, start_offset: int, start_id: int, is_opened: bool
+        self,
+        rate: int,
+        channels: int,
+        start_offset: int,
+        start_id: int,
+        is_opened: bool,
+        feed_s: float | None,
     ) -> None:
         self.driver = Driver(
             pcm_format=PcmFormat(sample_rate=rate, channels=channels),
@@ -667,6 +686,7 @@ class StreamMachine(RuleBasedStateMachine):
             start_offset=start_offset,
             start_id=start_id,
             is_opened=is_opened,
+            feed_s=feed_s,
         )
         self.history = [np.zeros(start_offset, "<i2")]
         self.largest = 0
@@ -710,7 +730,7 @@ class StreamMachine(RuleBasedStateMachine):
         if self.is_lossless:
             return
         unscored = self.driver.format.to_16k(stream._listener.intake.waiting)
-        utterances = stream._ahead.waiting(has_begun=stream._reading.is_at_final)
+        utterances = stream._ahead.waiting(has_begun=stream.reading.is_at_first)
         waiting = unscored + sum(utterances)
         assert waiting <= self.driver.rule.window_s * SAMPLE_RATE
         if self.shed_s is not None and len(utterances) != 1:
@@ -795,7 +815,7 @@ class StreamMachine(RuleBasedStateMachine):
     @rule(reason=st.sampled_from(["queue_full", "queue_timeout"]))
     def drop_waiting(self, reason: effects.DropReason) -> None:
         stream = self.driver.stream
-        waiting = len(stream._ahead.waiting(has_begun=stream._reading.is_at_final))
+        waiting = len(stream._ahead.waiting(has_begun=stream.reading.is_at_first))
         self.driver.collect()  # what a drain has told
         before = len(self.driver.audit.dropped)
         has_dropped = stream.drop_waiting(reason)
@@ -807,6 +827,12 @@ class StreamMachine(RuleBasedStateMachine):
     def set_pace(self, pace_s: float | None) -> None:
         self.pace_s = pace_s
         self.driver.stream.set_pace(pace_s)
+
+    @precondition(lambda self: self.is_alive)
+    @rule(model=st.sampled_from(["model", "other"]), feed_s=st.sampled_from([None, 0.1, 0.5]))
+    def change_model(self, model: str, feed_s: float | None) -> None:
+        self.driver.stream.reading.feeding.go_by(model, feed_s)
+        self.driver.collect()
 
     @precondition(lambda self: self.is_open)
     @rule()
@@ -863,8 +889,10 @@ class StreamMachine(RuleBasedStateMachine):
     @invariant()
     def the_pace_is_kept(self) -> None:
         stream = self.driver.stream
-        assert stream.want is not Want.PARTIAL or self.pace_s is not None
-        assert (stream.next_window_s > 0) is (stream.want is not None)
+        assert stream.want is stream.reading.want
+        is_fed = stream.reading.feeding.feed_s is not None
+        assert stream.want is not Want.PARTIAL or self.pace_s is not None or is_fed
+        assert (stream.reading.next_window is not None) is (stream.want is not None)
 
     @invariant()
     def memory_is_bounded(self) -> None:

@@ -37,7 +37,10 @@ TOLD_WITHIN_S = 1.0
 LOUD_FROM, HEARD_FROM = 0.1, 0.02
 """Loud samples must be recognised; a resampler's ringing, above the lower mark, may be."""
 
-Outcome = Literal["text", "empty", "fail", "die", "abort"]
+SLOT = SAMPLE_RATE // 10
+"""Of speech without words, `heard_in` hears a word in each of these."""
+
+Outcome = Literal["text", "slip", "empty", "fail", "die", "abort", "forget"]
 
 
 # ── sound ─────────────────────────────────────────────────────────────────────────────────────
@@ -64,6 +67,16 @@ def words_in(audio: Samples) -> str:
     """A model that hears words and nothing else."""
     values = np.rint(audio * 32768).astype(int)
     return " ".join(f"w{value - 30000}" for value in values[values >= 30000].tolist())
+
+
+def heard_in(start: int, end: int, *, has_slips: bool = False) -> str:
+    """What a model hears in speech without words: one for each tenth of a second on the stream's
+    clock, and a wrong one where the end cuts it. With `has_slips` others are wrong as well."""
+    whole = [f"t{slot}" for slot in range(-(-start // SLOT), end // SLOT)]
+    heard = [*whole, f"x{end}"] if end % SLOT or not whole else whole
+    if has_slips:
+        heard = [f"s{end}," if (at + end) % 3 == 0 else each for at, each in enumerate(heard)]
+    return " ".join(heard)
 
 
 def loud_probability(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -96,6 +109,8 @@ class Audit:
     speech_position: int = 0
     flushed_before: int = 0
     end: effects.StreamClosed | None = None
+    stable: str = ""
+    """What was told as stable of the next segment."""
 
     def __post_init__(self) -> None:
         self.commit = self.rule.start_offset
@@ -127,10 +142,17 @@ class Audit:
                 assert effect.id == self.next_id
                 assert self.speech_start is not None
                 assert self.speech_start <= effect.start < effect.end
+                assert 0 <= effect.stable <= len(effect.text)
+                assert effect.text.startswith(self.stable), (self.stable, effect.text)
+                assert effect.stable >= len(self.stable)
+                assert not self.stable or effect.start == self.partials[-1].start
+                self.stable = effect.text[: effect.stable]
                 self.partials.append(effect)
             case effects.Segment():
                 assert effect.id == self.next_id
                 assert effect.hypothesis.text
+                assert effect.hypothesis.text.startswith(self.stable), self.stable
+                self.stable = ""
                 assert effect.window_start <= effect.start < effect.end
                 if self.segments:
                     assert effect.start >= self.segments[-1].end
@@ -149,6 +171,8 @@ class Audit:
                 assert effect.start < effect.end
                 assert effect.start >= to_16k(self.commit), "what was committed is dropped"
                 self.dropped.append((effect.start, effect.end))
+                if self.stable and effect.start <= self.partials[-1].start < effect.end:
+                    self.stable = ""  # of an utterance that will not be told
             case effects.Flushed():
                 assert effect.offset == self.flushes_due.pop(0)
                 assert effect.offset - self.commit <= self.longest_step
@@ -181,7 +205,8 @@ class Audit:
     def begin(self, window: Window, want: Want) -> None:
         """A window is handed to the model: nothing of it may be committed."""
         assert window.want is want
-        assert window.start < window.end
+        assert window.start < window.end or (window.part is not None and window.part.is_last)
+        assert window.utterance <= window.start
         assert window.coalesced >= 0
         assert want is Want.PARTIAL or not window.coalesced
         assert len(window.audio) == window.end - window.start
@@ -241,6 +266,47 @@ def runs_at_16k(
 # ── the stream, moved by hand ─────────────────────────────────────────────────────────────────
 
 
+class FedModel:
+    """A model that is fed, and what it keeps: by number, up to where an utterance was fed."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, int] = {}
+        self.begun: set[int] = set()
+        self.given_up: set[int] = set()
+        self.finished: dict[int, tuple[int, int]] = {}
+
+    def hear(self, window: Window) -> None:
+        """Be given a part."""
+        part = window.part
+        if part is None:
+            return
+        if part.is_first:
+            assert part.number not in self.begun
+            assert window.start == window.utterance
+            self.begun.add(part.number)
+            self.open[part.number] = window.start
+        assert part.number in self.begun - self.given_up - self.finished.keys()
+        if part.number in self.open:
+            assert window.start == self.open[part.number]
+            self.open[part.number] = window.end
+
+    def answers(self, window: Window) -> bool:
+        """Whether it can, because it has lost nothing of the utterance since it began."""
+        part = window.part
+        if part is None or part.number in self.given_up:
+            return True
+        if part.is_last and part.number in self.open:
+            self.finished[part.number] = (window.utterance, self.open.pop(part.number))
+        return part.number in self.open or (part.is_last and part.number in self.finished)
+
+    def give_up(self, number: int) -> None:
+        """Nobody goes on with that utterance."""
+        assert number in self.begun
+        assert number not in self.given_up | self.finished.keys()
+        self.given_up.add(number)
+        self.open.pop(number, None)
+
+
 class Driver:
     """One stream with a scripted ear and a scripted model, audited at every step."""
 
@@ -255,6 +321,7 @@ class Driver:
         start_offset: int = 0,
         start_id: int = 0,
         is_opened: bool = True,
+        feed_s: float | None = None,
     ) -> None:
         self.format = pcm_format or PcmFormat()
         self.rule = StreamRule(
@@ -274,6 +341,9 @@ class Driver:
         self.window: Window | None = None
         self.texts: list[str] = []
         self.deaths: Counter[int] = Counter()
+        self.concluded: list[tuple[Window, str]] = []  # partials that may have been the final
+        self.fed = FedModel()
+        self.stream.reading.feeding.go_by("model", feed_s)
         if is_opened:
             self.open()
 
@@ -349,16 +419,20 @@ class Driver:
 
     def begin(self) -> Window | None:
         """Hand a window to the model."""
-        want, next_s = self.stream.want, self.stream.next_window_s
+        want, planned = self.stream.want, self.stream.reading.next_window
         window = self.stream.begin_decode()
         assert (window is None) == (want is None)
-        assert next_s == (0 if window is None else len(window.audio) / SAMPLE_RATE)
-        assert self.stream.next_window_s == 0
+        if window is not None:
+            assert planned is not None
+            assert planned.audio_s == len(window.audio) / SAMPLE_RATE
+            assert (planned.is_thorough, planned.prompt) == (window.is_thorough, window.prompt)
+            assert self.stream.reading.next_window is None
         if window is not None and want is not None:
             assert self.window is None
             assert self.stream.want is None
             self.window = window
             self.audit.begin(window, want)
+            self.fed.hear(window)
         self.collect()
         return window
 
@@ -367,27 +441,35 @@ class Driver:
         window, self.window = self.window, None
         if window is None:
             return
-        span = (window.start, window.end)
+        span = (window.utterance, window.end)
         is_final = window.want is Want.FINAL
         is_over = self.stream.state is StreamState.CLOSED
         dropped = len(self.audit.dropped)
         match outcome:
-            case "text" | "empty":
-                text = words_in(window.audio) or f"{window.start}-{window.end}"
-                hypothesis = Hypothesis(text=text if outcome == "text" else "")
+            case "text" | "slip" | "empty" if self.fed.answers(window):
+                begin = window.start if window.part is None else window.utterance
+                has_slips = outcome == "slip"
+                text = words_in(window.audio) or heard_in(begin, window.end, has_slips=has_slips)
+                hypothesis = Hypothesis(text=text if outcome != "empty" else "")
+                if window.want is Want.PARTIAL and window.may_be_final and not is_over:
+                    self.concluded.append((window, hypothesis.text))
                 self.stream.end_decode(hypothesis, self.clock.now_s())
                 if is_final and not is_over:
                     self.audit.finished.append(span)
                     self.texts.append(hypothesis.text)
+            case "text" | "slip" | "empty" | "forget":
+                self.fed.open.clear()
+                self.stream.feed_again()
             case "fail":
                 self.stream.fail_decode("the model does not like it")
             case "die":
-                self.deaths[window.start] += 1  # a partial's worker counts for its utterance
+                self.fed.open.clear()
+                self.deaths[window.utterance] += 1  # a partial's worker counts for its utterance
                 self.stream.retry_decode("the worker died")
             case "abort":
                 self.stream.retry_decode("something else goes first", is_suspect=False)
         self.collect()
-        is_lost = outcome == "fail" or (outcome == "die" and self.deaths[window.start] >= 2)
+        is_lost = outcome == "fail" or (outcome == "die" and self.deaths[window.utterance] >= 2)
         lost = [span] if is_lost and is_final and not is_over else []
         assert self.audit.dropped[dropped:] == lost
 
@@ -409,12 +491,28 @@ class Driver:
     def collect(self) -> list[Effect]:
         """Audit what was told, and what stands after each step."""
         told = self.stream.take_effects()
+        self._conclude()
+        for _, number in self.stream.reading.feeding.take_given_up():
+            self.fed.give_up(number)
         for effect in told:
             if isinstance(effect, effects.Partial):
                 assert self.stream.want is not Want.FINAL, "a partial while a final waits"
+                assert self.rule.partial_interval_s is not None
             self.audit.hear(effect)
         self.check()
         return told
+
+    def _conclude(self) -> None:
+        """An utterance that is over and waits for no model was read to its end by a partial."""
+        stream = self.stream
+        for window, text in self.concluded.copy():
+            if stream._speech.open_start != window.utterance:
+                self.concluded.remove((window, text))
+                span = (window.utterance, window.end)
+                is_waiting = stream._ahead.beginning_at(window.utterance) is not None
+                if not is_waiting and span not in self.audit.finished:
+                    self.audit.finished.append(span)
+                    self.texts.append(text)
 
     def check(self) -> None:
         """What holds at any moment."""
@@ -447,6 +545,8 @@ class Driver:
         self.run()
         assert self.audit.end is not None
         assert not self.audit.flushes_due
+        assert self.fed.begun == self.fed.given_up | self.fed.finished.keys()
+        assert not self.fed.open
         assert self.audit.end.offset == self.expected == self.stream.committed
         self.audit.check_coverage()
 

@@ -23,7 +23,7 @@ from asrd.scheduler.batching import Batch
 from asrd.scheduler.measures import Outcome
 from asrd.scheduler.queue import Job
 from asrd.scheduler.scheduler import Scheduler
-from asrd.server.jobs import item_of, job_of, waiting_since_s
+from asrd.server.jobs import item_of, job_of, utterance_number, waiting_since_s
 from asrd.server.served import Containing, ServedStream
 from asrd.session.states import StreamState
 from asrd.session.stream import Want, Window
@@ -87,6 +87,7 @@ class Decoding:
 
     def update(self, served: ServedStream) -> None:
         """The stream may want something else than before."""
+        self._feed(served)
         want = served.stream.want
         if want is None:
             self.forget(served)
@@ -113,6 +114,7 @@ class Decoding:
     def give_up(self, served: ServedStream) -> None:
         """The stream has ended: what is being read of it need not be read to its end."""
         self._served.pop(served.served_id, None)
+        self._feed(served)
         self._scheduler.forget(served.served_id)
         call = self._running.get(served.served_id)
         if call is not None and all(_has_ended(read) for read in call.reads.values()):
@@ -182,6 +184,17 @@ class Decoding:
             served.stream.time_out("a final waited for its decode for too long, and was dropped")
         self._advance(served)
 
+    def _feed(self, served: ServedStream) -> None:
+        """See how the stream's model is to be given its audio, and have models forget what they
+        were fed of utterances that nobody goes on with."""
+        resident = self._pool.residents.get(served.key)
+        feeding = served.stream.reading.feeding
+        feeding.go_by(served.key, None if resident is None else resident.abilities.feed_s)
+        for key, number in feeding.take_given_up():
+            fed = self._pool.residents.get(key) if isinstance(key, ModelKey) else None
+            if fed is not None:
+                fed.forget(utterance_number(served, number))
+
     def _see_model(self, key: ModelKey) -> Abilities:
         resident = self._pool.residents.get(key)
         abilities = Abilities() if resident is None else resident.abilities
@@ -215,7 +228,7 @@ class Decoding:
                 lambda call_id: calls.Decode(id=call_id, items=items),
                 longest_s,
                 len(items),
-                windows[0].want is Want.PARTIAL,
+                not windows[0].is_thorough,
             )
         except Exception as error:  # a slot that is never given back would stop everybody
             log.exception("decode_not_sent", model=str(key))
@@ -264,6 +277,8 @@ class Decoding:
                 stream.end_decode(read, self._clock.now_s())
             case calls.NotRead(kind="cancelled"):
                 stream.retry_decode(found.message, is_suspect=False)
+            case calls.NotRead(kind="forgotten"):
+                stream.feed_again()
             case calls.NotRead():
                 stream.fail_decode(found.message)
             case WorkerStopped() | DecodeCancelled():
@@ -303,8 +318,8 @@ def _outcome(read: _Read | None, found: object) -> Outcome:
         return Outcome.NOTHING
     if isinstance(found, calls.Read):
         return Outcome.READ
-    is_cancelled = isinstance(found, calls.NotRead) and found.kind == "cancelled"
-    if is_cancelled or isinstance(found, DecodeCancelled | WorkerDied):
+    is_undone = isinstance(found, calls.NotRead) and found.kind in ("cancelled", "forgotten")
+    if is_undone or isinstance(found, DecodeCancelled | WorkerDied):
         return Outcome.PUT_BACK
     return Outcome.FAILED
 

@@ -160,7 +160,8 @@ class Overload:
 
     def _note_finals(self, served: ServedStream) -> None:
         """What a stream has heard since the last look is to be read."""
-        new_s, served.noted_s = served.stream.heard_s - served.noted_s, served.stream.heard_s
+        heard_s = served.stream.reading.heard_s
+        new_s, served.noted_s = heard_s - served.noted_s, heard_s
         group = self._group_of(served) if new_s > 0 and served.is_live else None
         if group is not None:
             now_s = self._clock.now_s()

@@ -204,6 +204,7 @@ def rule_of(asked: Open, config: Config) -> StreamRule:
         is_lossless=is_lossless,
         window_s=limits.credit_window_s if is_lossless else limits.live_backlog_s,
         partial_interval_s=config.scheduling.pace.idle_s if asked.partials else None,
+        agreement=config.scheduling.agreement,
         start_offset=asked.start_offset,
         start_id=asked.start_id,
     )

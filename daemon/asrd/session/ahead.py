@@ -7,17 +7,31 @@ the order of its audio.
 from collections import deque
 from dataclasses import dataclass
 
+from asrd.session.draft import Draft
 from asrd.session.endpoint import Utterance
 from asrd.session.intake import Mark
+from asrd.transcript import Hypothesis
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Queued:
-    """An utterance that waits for a model. `attempts` counts the workers that it has ended."""
+    """An utterance that waits for a model. `attempts` counts the workers that it has ended.
+
+    `draft` is what was read of it while it was open. `hypothesis` is its final reading, where there
+    is one: then it waits for nothing but its turn to be told, and has done so since `read_at_s`.
+    """
 
     utterance: Utterance
     queued_at_s: float
     attempts: int = 0
+    draft: Draft | None = None
+    hypothesis: Hypothesis | None = None
+    read_at_s: float = 0.0
+
+    def conclude(self, hypothesis: Hypothesis, now_s: float) -> None:
+        """It has been read to its end."""
+        self.hypothesis = hypothesis if self.draft is None else self.draft.conclude(hypothesis)
+        self.read_at_s = now_s
 
 
 class Ahead:
@@ -59,6 +73,14 @@ class Ahead:
         first = self.first
         self._items.popleft()
         return first
+
+    def pop_read(self) -> Queued | None:
+        """Take out the utterance that stands first, if its final reading is there; else None."""
+        head = self.head
+        if not isinstance(head, Queued) or head.hypothesis is None:
+            return None
+        self._items.popleft()
+        return head
 
     def pop_mark(self) -> Mark | None:
         """Take out the mark that stands first; None where an utterance or nothing does."""

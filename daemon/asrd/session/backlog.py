@@ -58,7 +58,7 @@ class Backlog:
         """Drop the oldest utterance that no decode has begun; None where there is none."""
         if self._window_s is None:
             return None
-        utterance = self._ahead.drop_oldest(has_begun=self._reading.is_at_final)
+        utterance = self._ahead.drop_oldest(has_begun=self._reading.is_at_first)
         if utterance is None:
             return None
         return self._ledger.dropped(utterance.start, utterance.end, reason)
@@ -79,7 +79,7 @@ class Backlog:
         if self._window_s is None:
             return None
         unscored = self._format.to_16k(self._intake.waiting)
-        utterances = self._ahead.waiting(has_begun=self._reading.is_at_final)
+        utterances = self._ahead.waiting(has_begun=self._reading.is_at_first)
         waiting = unscored + sum(utterances)
         if waiting > self._window_s * SAMPLE_RATE:
             return "backlog"

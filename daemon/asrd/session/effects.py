@@ -49,7 +49,11 @@ class SpeechEnded(Effect):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partial(Effect):
-    """The reading so far of the segment that will be `id`."""
+    """The reading so far of the segment that will be `id`.
+
+    The first `stable` characters of `text` are also those of every later reading, and of the
+    segment.
+    """
 
     id: int
     start: int

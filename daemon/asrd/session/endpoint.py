@@ -130,6 +130,24 @@ class Endpointer:
         return self._open is not None and self._open.speech_end < self.position
 
     @property
+    def pause_end(self) -> int | None:
+        """Where the open utterance ends if nobody speaks any more, once that seems likely: half of
+        the trailing silence has passed, and all that the utterance would keep of it. Else None."""
+        speech, rule = self._open, self._rule
+        if speech is None or not speech.is_told:
+            return None
+        silence = self.position - speech.speech_end
+        if silence < max(rule.post_roll, rule.silence // 2) or rule.silence <= rule.post_roll:
+            return None
+        return speech.speech_end + rule.post_roll
+
+    @property
+    def settled_before(self) -> int:
+        """What lies before this position stays in the open utterance, be it split or not."""
+        start = self.finished_before
+        return start + (self._rule.longest - self._rule.pre_roll) // 2 - WINDOW_SAMPLES
+
+    @property
     def finished_before(self) -> int:
         """Every sample before this position can belong to no later utterance."""
         if self._open is not None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from asrd.audio import PcmFormat
 from asrd.session import effects
+from asrd.session.draft import Told
 from asrd.session.effects import CloseReason, DropReason, Effect
 from asrd.session.endpoint import Utterance
 from asrd.transcript import Hypothesis
@@ -90,10 +91,15 @@ class Ledger:
         self._tell_commit()
         return effects.Flushed(stream=self._stream, offset=offset)
 
-    def partial(self, start: int, end: int, text: str) -> effects.Partial:
+    def partial(self, start: int, end: int, told: Told) -> effects.Partial:
         """The reading so far of what will be the next segment."""
         return effects.Partial(
-            stream=self._stream, id=self.next_id, start=start, end=end, text=text, stable=0
+            stream=self._stream,
+            id=self.next_id,
+            start=start,
+            end=end,
+            text=told.text,
+            stable=told.stable,
         )
 
     def segment(

@@ -6,11 +6,23 @@ from enum import Enum, auto
 
 from asrd.audio import SAMPLE_RATE, Samples
 from asrd.session.ahead import Ahead, Queued
+from asrd.session.draft import Draft, Told
 from asrd.session.endpoint import Utterance
+from asrd.session.feeding import Feeding, Part
 from asrd.session.listener import Listener
+from asrd.session.rule import StreamRule
+from asrd.transcript import Hypothesis
 
 DECODE_ATTEMPTS = 2
 """Workers that one utterance may end before it is set aside."""
+
+FIRST_PART = 0.5
+"""An utterance is read for the first time after so much of the interval between two partials: that
+is when people wait for the first word, and a short window costs little."""
+
+MOST_TIMES = 3
+"""The interval grows with the window, to a third of it, so that partials cost at most about three
+times the audio, however far back a window reaches."""
 
 
 class Want(Enum):
@@ -24,6 +36,11 @@ class Want(Enum):
 class Window:
     """Audio for one decode: [start, end) of the stream's 16 kHz clock.
 
+    `utterance` is where the utterance begins that it is of. `is_thorough`: what is read may become
+    a final, and is to be read as one; so may a partial in whose trailing silence the speaker may
+    have ended. `prompt` is what was said before, in the same utterance. `part` says which part of
+    the utterance it is, for a model that is fed; None for one that reads windows.
+
     `coalesced` is how many partials this one stands for beside itself: whole intervals of new audio
     that it covers beyond the first, because nobody read it when they were there. 0 for a final.
     """
@@ -32,28 +49,51 @@ class Window:
     end: int
     audio: Samples
     want: Want
+    utterance: int
+    is_thorough: bool
+    prompt: str = ""
+    part: Part | None = None
     coalesced: int = 0
+
+    @property
+    def may_be_final(self) -> bool:
+        """Whether its reading is the final one of an utterance that ends with it."""
+        return self.is_thorough and self.part is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextWindow:
+    """A window to come: seconds of audio in it, and what `Window` says of it."""
+
+    audio_s: float
+    is_thorough: bool
+    prompt: str
 
 
 class Reading:
     """The one decode of a stream that may run at a time, and what the next should be.
 
     `partial_interval_s` is the new speech that an open utterance must hold before it is read again;
-    None where no partials are wanted. It may be changed at any time. `heard_samples` are those of
-    all utterances that were finished.
+    None where no partials are wanted. It may be changed at any time. `heard_s` are the seconds of
+    all utterances that were finished and not read to their end already.
     """
 
-    def __init__(self, listener: Listener, ahead: Ahead, partial_interval_s: float | None) -> None:
+    def __init__(self, listener: Listener, ahead: Ahead, rule: StreamRule) -> None:
         self._listener = listener
         self._speech = listener.endpointer
         self._ahead = ahead
-        self.partial_interval_s = partial_interval_s
-        self.heard_samples = 0
+        self._rule = rule
+        self.partial_interval_s: float | None = None
+        self.heard_s = 0.0
+        self.feeding = Feeding()
         self._current: Window | None = None
+        self._draft: Draft | None = None  # of the utterance that was read last while it was open
         # How far the open utterance was read, or need not be; and how far before `_current`.
         self._read_until: float = 0
         self._read_before: float = 0
         self._partial_deaths = 0  # workers that the open utterance has ended
+
+    # ── looking ───────────────────────────────────────────────────────────────────────────────
 
     @property
     def want(self) -> Want | None:
@@ -65,13 +105,19 @@ class Reading:
         return Want.PARTIAL if self._intervals >= 1 else None
 
     @property
-    def next_samples(self) -> int:
-        """16 kHz samples in the window that `begin` would give now; 0 where it would give none."""
+    def next_window(self) -> NextWindow | None:
+        """The window that `begin` would give now, without its audio; None where it gives none."""
         want = self.want
         if want is None:
-            return 0
-        start, end = self._span(want)
-        return end - start
+            return None
+        utterance, start, end = self._span(want)
+        if self.feeding.feed_s is not None:
+            start = self.feeding.begin_of(utterance, end)
+        return NextWindow(
+            audio_s=(end - start) / SAMPLE_RATE,
+            is_thorough=self._is_thorough(want),
+            prompt=self._prompt(want),
+        )
 
     @property
     def waiting_since_s(self) -> float | None:
@@ -80,35 +126,99 @@ class Reading:
         return head.queued_at_s if isinstance(head, Queued) else None
 
     @property
-    def is_at_final(self) -> bool:
-        """Whether the utterance that stands first is being read."""
-        return self._current is not None and self._current.want is Want.FINAL
+    def is_at_first(self) -> bool:
+        """Whether the utterance that stands first is being read to its end."""
+        head, window = self._ahead.head, self._current
+        return window is not None and isinstance(head, Queued) and _ends(window, head.utterance)
+
+    def is_of_open_utterance(self, window: Window) -> bool:
+        """Whether a partial of `window` still says something about the next segment."""
+        return self._speech.open_start == window.utterance
+
+    # ── a decode ──────────────────────────────────────────────────────────────────────────────
 
     def begin(self) -> Window | None:
         """The window to decode now: the oldest final, or all of the open utterance."""
         want = self.want
         if want is None:
             return None
-        start, end = self._span(want)
-        coalesced = 0
+        is_thorough, prompt = self._is_thorough(want), self._prompt(want)
+        utterance, start, end = self._span(want)
+        coalesced, part = 0, None
+        if self.feeding.feed_s is not None:
+            part = self.feeding.part(utterance, end, is_last=want is Want.FINAL)
+            start = part.start
+            draft = self._ahead.first.draft if want is Want.FINAL else self._open_draft
+            if draft is not None:
+                draft.widen()
         if want is Want.PARTIAL:
             coalesced = math.floor(self._intervals) - 1
             self._read_before, self._read_until = self._read_until, end
-        audio = self._listener.audio(start, end)
-        self._current = Window(start=start, end=end, audio=audio, want=want, coalesced=coalesced)
+            if self._open_draft is None:
+                rule = self._rule
+                self._draft = Draft(utterance, self._speech.settled_before, rule.agreement)
+        self._current = Window(
+            start=start,
+            end=end,
+            audio=self._listener.audio(start, end),
+            want=want,
+            utterance=utterance,
+            is_thorough=is_thorough,
+            prompt=prompt,
+            part=part,
+            coalesced=coalesced,
+        )
         return self._current
 
-    def end(self) -> Window | None:
-        """The decode is over: the window it had, or None if there was none."""
+    def end(self, *, has_failed: bool = False) -> Window | None:
+        """The decode is over: the window it had, or None if there was none.
+
+        What a model has been fed of an utterance is fed again where it `has_failed`.
+        """
         window, self._current = self._current, None
+        if has_failed:
+            self.feeding.forget()
+        elif window is not None:
+            self.feeding.heard()
         return window
 
+    def take_partial(self, window: Window, hypothesis: Hypothesis, now_s: float) -> Told | None:
+        """A partial of `window`, which was the last and is over, and what may be told of it.
+
+        Where the utterance has ended meanwhile just where the window does, that was its final.
+        """
+        queued = self._ahead.beginning_at(window.utterance)
+        if queued is not None:
+            if _ends(window, queued.utterance):
+                queued.conclude(hypothesis, now_s)
+            return None
+        draft = self._open_draft
+        if draft is None or not self.is_of_open_utterance(window):
+            return None
+        if window.may_be_final:
+            draft.note_conclusion(window.end, hypothesis)
+        told = draft.add(
+            window.end,
+            hypothesis,
+            is_at_pause=window.is_thorough,
+            may_trim=window.part is None,
+        )
+        return told if told.text and self.partial_interval_s is not None else None
+
     def heard(self, utterance: Utterance, now_s: float) -> None:
-        """The open utterance is finished and waits for a model now."""
+        """The open utterance is finished and waits for a model now, if it was not read already."""
+        draft, self._draft = self._open_draft_of(utterance.start), None
         attempts, self._partial_deaths = self._partial_deaths, 0
-        self._ahead.put(Queued(utterance=utterance, queued_at_s=now_s, attempts=attempts))
+        queued = Queued(utterance=utterance, queued_at_s=now_s, attempts=attempts, draft=draft)
+        if draft is not None and (conclusion := draft.conclusion(utterance.end)) is not None:
+            queued.hypothesis, queued.read_at_s = conclusion, now_s
+        self._ahead.put(queued)
         self._read_until = utterance.end
-        self.heard_samples += utterance.end - utterance.start
+        is_being_read = self._current is not None and _ends(self._current, utterance)
+        if queued.hypothesis is None and not is_being_read:
+            self.heard_s += (utterance.end - utterance.start) / SAMPLE_RATE
+
+    # ── a decode that came to nothing ─────────────────────────────────────────────────────────
 
     def put_back(self, window: Window) -> None:
         """Nothing came of `window`, which was the last and is over: have it read as though it had
@@ -126,7 +236,7 @@ class Reading:
             queued = self._ahead.first
             queued.attempts += 1
             return queued.attempts >= DECODE_ATTEMPTS
-        queued_meanwhile = self._ahead.beginning_at(window.start)
+        queued_meanwhile = self._ahead.beginning_at(window.utterance)
         if queued_meanwhile is not None:
             queued_meanwhile.attempts += 1
         elif self.is_of_open_utterance(window):
@@ -134,21 +244,88 @@ class Reading:
             self._read_until = math.inf  # until it is finished
         return False
 
-    def is_of_open_utterance(self, window: Window) -> bool:
-        """Whether a partial of `window` still says something about the next segment."""
-        return self._speech.open_start == window.start
+    def let_go(self) -> None:
+        """Have the model forget an utterance that was fed and is not there any more."""
+        kept = self.feeding.utterance
+        if kept is None or kept == self._speech.open_start:
+            return
+        if self._ahead.beginning_at(kept) is None:
+            self.feeding.forget()
+
+    def clear(self) -> None:
+        """The stream has ended: nothing of it is read any more."""
+        self._draft, self._read_until = None, math.inf
+        self.feeding.forget()
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _open_draft(self) -> Draft | None:
+        start = self._speech.open_start
+        return None if start is None else self._open_draft_of(start)
+
+    def _open_draft_of(self, start: int) -> Draft | None:
+        draft = self._draft
+        return draft if draft is not None and draft.start == start else None
 
     @property
     def _intervals(self) -> float:
         """How many times over the open utterance has grown enough to be read again."""
         start = self._speech.open_start
-        if start is None or self.partial_interval_s is None or self._speech.is_trailing:
+        needed_s = self._needed_s
+        if start is None or needed_s is None:
             return 0.0
-        new_samples = self._speech.position - max(start, self._read_until)
-        return new_samples / (self.partial_interval_s * SAMPLE_RATE)
+        pause_end = self._speech.pause_end
+        if pause_end is not None:
+            return float(self._read_until < pause_end)
+        if self._speech.is_trailing:
+            return 0.0
+        new_s = (self._speech.position - max(start, self._read_until)) / SAMPLE_RATE
+        is_first = self._read_until <= start and self.feeding.feed_s is None
+        first_s = (self.partial_interval_s or 0.0) * FIRST_PART if is_first else needed_s
+        return 1 + (new_s - first_s) / needed_s
 
-    def _span(self, want: Want) -> tuple[int, int]:
+    @property
+    def _needed_s(self) -> float | None:
+        """New audio of the open utterance that is worth another reading; None: none is.
+
+        Of a first reading, that is what would be worth another one behind it.
+        """
+        interval_s, feed_s = self.partial_interval_s, self.feeding.feed_s
+        start = self._speech.open_start
+        if start is None:
+            return None
+        if feed_s is not None:  # has to be heard anyway, and costs the same in longer parts
+            usual_s = self._rule.partial_interval_s
+            return feed_s if not interval_s or not usual_s else feed_s * interval_s / usual_s
+        if interval_s is None:
+            return None
+        draft = self._open_draft
+        window = self._speech.position - (start if draft is None else draft.begin)
+        return max(interval_s, window / SAMPLE_RATE / MOST_TIMES)
+
+    def _is_thorough(self, want: Want) -> bool:
+        return want is Want.FINAL or self._speech.pause_end is not None
+
+    def _prompt(self, want: Want) -> str:
+        """What was said before the window that is next, in the same utterance."""
+        draft = self._ahead.first.draft if want is Want.FINAL else self._open_draft
+        return "" if draft is None or self.feeding.feed_s is not None else draft.prompt
+
+    def _span(self, want: Want) -> tuple[int, int, int]:
+        """Where the utterance begins that is to be read, and from where to where the window is."""
         if want is Want.FINAL:
-            utterance = self._ahead.first.utterance
-            return utterance.start, utterance.end
-        return self._speech.finished_before, self._speech.position
+            queued = self._ahead.first
+            utterance, draft = queued.utterance, queued.draft
+            start, end = utterance.start, utterance.end
+        else:
+            start, draft = self._speech.finished_before, self._open_draft
+            end = self._speech.pause_end or self._speech.position
+        return start, start if draft is None else draft.begin, end
+
+
+def _ends(window: Window, utterance: Utterance) -> bool:
+    """Whether `window` is of that utterance, and all of it is read once the window is."""
+    if window.utterance != utterance.start:
+        return False
+    return window.want is Want.FINAL or (window.may_be_final and window.end == utterance.end)

@@ -12,6 +12,7 @@ class StreamRule:
 
     `window_s` is, on a lossless stream, the credit ahead of the commit; on a live one, the audio
     held before the oldest is dropped. `partial_interval_s` is None where no partials are wanted.
+    `agreement` readings in a row have to agree on what is told as stable.
     """
 
     pcm_format: PcmFormat
@@ -19,5 +20,6 @@ class StreamRule:
     is_lossless: bool
     window_s: float
     partial_interval_s: float | None
+    agreement: int = 2
     start_offset: int = 0
     start_id: int = 0

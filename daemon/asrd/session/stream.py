@@ -10,7 +10,6 @@ the time.
 import numpy as np
 import numpy.typing as npt
 
-from asrd.audio import SAMPLE_RATE
 from asrd.errors import ErrorCode
 from asrd.session import effects
 from asrd.session.ahead import Ahead, Queued
@@ -22,6 +21,7 @@ from asrd.session.intake import Mark, MarkKind
 from asrd.session.ledger import Ledger
 from asrd.session.listener import Heard, Listener, Unscored
 from asrd.session.reading import Reading, Want, Window
+from asrd.session.repetition import without_loops
 from asrd.session.rule import StreamRule
 from asrd.session.states import StreamInput, StreamState, next_state
 from asrd.transcript import Hypothesis
@@ -51,9 +51,10 @@ class Stream:
             start_id=rule.start_id,
             window=round(rule.window_s * rule.pcm_format.sample_rate) if rule.is_lossless else None,
         )
-        self._reading = Reading(self._listener, self._ahead, None)
+        self.reading = Reading(self._listener, self._ahead, rule)
+        """What a model has to do with it: others only look, and say which model it is."""
         self.set_pace(rule.partial_interval_s)
-        self._backlog = Backlog(rule, self._intake, self._ahead, self._reading, self._ledger)
+        self._backlog = Backlog(rule, self._intake, self._ahead, self.reading, self._ledger)
         self._close_reason: CloseReason = "client"
         self._effects: list[Effect] = []
         self._arrivals = Arrivals(
@@ -121,7 +122,7 @@ class Stream:
         """How much new audio, above 0, the open utterance must hold from now on to be read again;
         None: it is not read before it is finished. A stream without partials stays without."""
         has_any = self.has_partials and interval_s is not None
-        self._reading.partial_interval_s = interval_s if has_any else None
+        self.reading.partial_interval_s = interval_s if has_any else None
 
     def shed_to(self, backlog_s: float | None) -> None:
         """Let a live stream have only so much audio waiting from now on; None: its `window_s`.
@@ -185,30 +186,23 @@ class Stream:
     @property
     def want(self) -> Want | None:
         """What this stream would have decoded now; None while a decode runs."""
-        return None if self.state is StreamState.CLOSED else self._reading.want
-
-    @property
-    def next_window_s(self) -> float:
-        """Audio in the window that `begin_decode` would give now; 0.0 where it would give none."""
-        return 0.0 if self.want is None else self._reading.next_samples / SAMPLE_RATE
+        return None if self.state is StreamState.CLOSED else self.reading.want
 
     def begin_decode(self) -> Window | None:
         """The window to decode now: the oldest final, or all of the open utterance."""
-        return None if self.state is StreamState.CLOSED else self._reading.begin()
+        return None if self.state is StreamState.CLOSED else self.reading.begin()
 
     def end_decode(self, hypothesis: Hypothesis, now_s: float) -> None:
         """The model's reading of the window that `begin_decode` gave."""
         window = self._end_reading()
         if window is None:
             return
-        if window.want is Want.PARTIAL:
-            self._tell_partial(window, hypothesis)
-            return
-        queued = self._ahead.pop()
-        if hypothesis.text:
-            self._ledger.move_to(self._finished)
-            latency_s = now_s - queued.queued_at_s
-            self._tell(self._ledger.segment(queued.utterance, hypothesis, latency_s))
+        hypothesis = without_loops(hypothesis)
+        if window.want is Want.FINAL:
+            self._ahead.first.conclude(hypothesis, now_s)
+        elif (told := self.reading.take_partial(window, hypothesis, now_s)) is not None:
+            start = self._speech.speech_start or window.utterance
+            self._tell(self._ledger.partial(start, window.end, told))
         self._settle()
 
     def retry_decode(self, reason: str, *, is_suspect: bool = True) -> None:
@@ -218,19 +212,23 @@ class Stream:
         set aside once it has ended a second worker. It is no suspect where the decode was stopped
         on purpose, or windows of other streams were read together with it.
         """
-        window = self._end_reading()
+        window = self._end_reading(has_failed=True)
         if window is None:
             return
         if not is_suspect:
-            self._reading.put_back(window)
-        elif self._reading.blame(window):
+            self.reading.put_back(window)
+        elif self.reading.blame(window):
             self._set_aside(reason)
 
     def fail_decode(self, reason: str) -> None:
         """The model refused the window: the utterance is set aside and the stream goes on."""
-        window = self._end_reading()
+        window = self._end_reading(has_failed=True)
         if window is not None and window.want is Want.FINAL:
             self._set_aside(reason)
+
+    def feed_again(self) -> None:
+        """The model keeps nothing of the utterance that it was fed: it has to hear it anew."""
+        self._end_reading(has_failed=True)
 
     # ── what goes out ─────────────────────────────────────────────────────────────────────────
 
@@ -249,16 +247,6 @@ class Stream:
     def credit(self) -> int | None:
         """The own offset before which audio may be sent, as told last; None on a live stream."""
         return self._ledger.credit
-
-    @property
-    def heard_s(self) -> float:
-        """Audio in all utterances that were finished so far, whatever became of them."""
-        return self._reading.heard_samples / SAMPLE_RATE
-
-    @property
-    def waiting_since_s(self) -> float | None:
-        """When the oldest utterance that no model has read was finished; None where none waits."""
-        return self._reading.waiting_since_s
 
     @property
     def has_received(self) -> bool:
@@ -290,19 +278,19 @@ class Stream:
                     if not event.is_split:
                         end = event.speech_end
                         self._tell(effects.SpeechEnded(stream=self.number, position=end))
-                    self._reading.heard(event, now_s)
+                    self.reading.heard(event, now_s)
                 case Mark():
                     if event.kind is not MarkKind.HOLE:
                         self._ahead.put(event)
         self._settle()
 
-    def _end_reading(self) -> Window | None:
-        window = self._reading.end()
+    def _end_reading(self, *, has_failed: bool = False) -> Window | None:
+        window = self.reading.end(has_failed=has_failed)
         return None if self.state is StreamState.CLOSED else window
 
     def _settle(self) -> None:
-        """Tell the marks that nothing stands before, move the commit, let go of audio."""
-        while (mark := self._ahead.pop_mark()) is not None:
+        """Tell what nothing stands before, move the commit, let go of audio."""
+        while (mark := self._next_mark()) is not None:
             self._effects += self._ledger.advance(mark.offset, self._speech.origins)
             if mark.kind is MarkKind.CLOSE:
                 self._enter(StreamInput.FINISH)
@@ -315,6 +303,7 @@ class Stream:
         head = self._ahead.head
         needed = head.utterance.start if isinstance(head, Queued) else self._speech.finished_before
         self._listener.keep_from(needed, self._ahead.last_end)
+        self.reading.let_go()
 
     @property
     def _finished(self) -> int:
@@ -325,11 +314,14 @@ class Stream:
             return head.offset
         return self._format.to_own(self._speech.origin if head is None else head.utterance.origin)
 
-    def _tell_partial(self, window: Window, hypothesis: Hypothesis) -> None:
-        speech_start = self._speech.speech_start
-        is_current = self._reading.is_of_open_utterance(window)
-        if speech_start is not None and is_current and hypothesis.text:
-            self._tell(self._ledger.partial(speech_start, window.end, hypothesis.text))
+    def _next_mark(self) -> Mark | None:
+        """The mark that stands first once the utterances before it are told, as far as read."""
+        while (read := self._ahead.pop_read()) is not None:
+            if read.hypothesis is not None and read.hypothesis.text:
+                self._ledger.move_to(self._finished)
+                latency_s = read.read_at_s - read.queued_at_s
+                self._tell(self._ledger.segment(read.utterance, read.hypothesis, latency_s))
+        return self._ahead.pop_mark()
 
     def _set_aside(self, reason: str) -> None:
         utterance = self._ahead.pop().utterance
@@ -346,3 +338,4 @@ class Stream:
         self._tell(self._ledger.closed(reason, self._intake.received))
         self._ahead.clear()
         self._listener.clear()
+        self.reading.clear()
