@@ -274,3 +274,4 @@ def test_a_cost_is_held_against_the_finals_with_as_many_streams() -> None:
 def test_what_falls_is_the_cost_at_the_most_streams_beside_that_at_the_fewest() -> None:
     assert is_falling([(1, 2.5), (4, 2.6), (16, 1.2)])
     assert not is_falling([(16, 2.5), (1, 2.5)])
+    assert not is_falling([(1, 2.3), (4, 2.6), (16, 2.0)])
