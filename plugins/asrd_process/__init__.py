@@ -48,8 +48,9 @@ class ProcessSettings:
     suits a program that reads its rest when stdin ends."""
 
     quiet_ms: Annotated[int, (20, 5000)] = 1000
-    """With `pad`: longer than the program ever computes between two words. What it prints later is
-    lost, which is said on stderr."""
+    """With `pad`: longer than the program ever waits between two words without computing. What it
+    prints later is lost, which is said on stderr, or, where the next utterance has begun, counted
+    to that one."""
 
     finish_timeout_s: Annotated[float, (0.1, 600)] = 30.0
     """A program that takes longer to finish is ended, and the utterance read anew."""
@@ -182,6 +183,8 @@ def _launch(chosen: ProcessSettings, model: str) -> "Launch":
     """How the command is started. Raises ModelUnavailable where it names no program to run."""
     from asrd_process.program import Launch
 
+    if "\0" in chosen.command:
+        raise ProviderError("The process setting 'command' holds a NUL character.")
     try:
         arguments = shlex.split(chosen.command)
     except ValueError as error:

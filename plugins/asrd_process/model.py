@@ -4,6 +4,7 @@ A reader takes its program with the first samples, so that one which is fed noth
 a call to it fails, its program is ended: half an utterance must not be in what the next one hears.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,12 @@ from asrd_process.vigil import Vigil
 
 SAMPLE_RATE = 16_000
 SAMPLE_BYTES = 2
+
+COMPUTING_SHARE = 0.1
+"""A program that uses more CPU time than this part of the time computes, and has more to say."""
+
+LONGEST_LOOK_S = 0.2
+"""Over so long its CPU time is measured; the system counts it in hundredths of a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,21 +160,30 @@ class ProcessReader(UtteranceReader):
             raise ProviderError(f"{program.end_told}.")
 
     def _await_quiet(self, program: Program, vigil: Vigil) -> None:
-        """Wait until it has taken everything and prints no more."""
+        """Wait until it has taken everything, prints no more and computes no more."""
         quiet_s = self._manner.quiet_s
+        look_s = quiet_s / math.ceil(quiet_s / LONGEST_LOOK_S)
         deadline_s = time.monotonic() + self._manner.finish_timeout_s
-        moved_s, before = time.monotonic(), (-1, -1)
+        state = (-1, -1)
+        moved_s = looked_s = time.monotonic()
+        cpu_s = program.cpu_s
         while True:
             if program.has_ended:
                 raise program.death()
-            now_s, state = time.monotonic(), (program.unread_bytes(), program.printed_bytes)
-            if state != before:
-                moved_s, before = now_s, state
-            elif state[0] == 0 and now_s - moved_s >= quiet_s:
-                return
+            now_s = time.monotonic()
+            before, state = state, (program.unread_bytes(), program.printed_bytes)
+            if has_moved := state != before:
+                moved_s = now_s
+            if has_moved or now_s - looked_s >= look_s:
+                cpu_before_s, cpu_s = cpu_s, program.cpu_s
+                if cpu_s - cpu_before_s > COMPUTING_SHARE * (now_s - looked_s):
+                    moved_s = now_s
+                looked_s = now_s
+                if state[0] == 0 and now_s - moved_s >= quiet_s:
+                    return
             if now_s > deadline_s:
                 raise self._late(program, "become quiet")
-            program.wait(min(quiet_s, LOOK_EVERY_S))
+            program.wait(min(look_s, LOOK_EVERY_S))
             vigil.look()
 
     def _late(self, program: Program, done: str) -> ProviderError:

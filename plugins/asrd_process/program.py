@@ -1,7 +1,7 @@
 """One running program: its pipes, what it says, and its end.
 
 A thread reads what it prints, so that it never waits for a reader; whoever holds it for an
-utterance writes the audio. It leads a process group, which is ended as a whole.
+utterance writes the audio.
 """
 
 import fcntl
@@ -10,7 +10,6 @@ import re
 import select
 import signal
 import struct
-import subprocess
 import sys
 import termios
 import threading
@@ -21,21 +20,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asrd import ProviderError
-from asrd.providers.processes import activity
-from asrd_process import tied
+from asrd_process.group import Group
 from asrd_process.output import Output, Reading, TooMuchPrinted
 from asrd_process.remarks import Remarks
 
 READ_BYTES = 2**16
 LOOK_EVERY_S = 0.02
-REAP_S = 1.0
+LISTEN_ON_S = 1.0
+"""What a program started may hold its stdout for ever; so long it is heard after the end."""
+
+LOOK_FOR_END_EVERY_S = 0.25
+
+REAP_S = 2.0
 """A program whose pipe has broken is about to end; so long its exit code is waited for."""
 
 READY_TAIL_BYTES = 4096
 """The mark of a loaded model is looked for in so much of what was said last."""
-
-WORKERS_OWN = {"OPENBLAS_NUM_THREADS": "1"}
-"""What workers are started with for their own numpy; a program that computes needs its threads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,27 +75,23 @@ class Program:
         self._tails: dict[int, bytes] = {}
         self._problem = ""
         self._exit_code: int | None = None
-        tie = [sys.executable, "-I", "-S", str(tied.__file__), str(os.getpid())]
-        self._process = subprocess.Popen(
-            [*tie, *launch.arguments],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={key: value for key, value in os.environ.items() if WORKERS_OWN.get(key) != value},
-            start_new_session=True,
-        )
-        assert self._process.stdin is not None  # noqa: S101 - for the type checker
-        self._stdin = self._process.stdin
-        os.set_blocking(self._stdin.fileno(), False)
-        threading.Thread(target=self._listen, name=f"listen to {self.name}", daemon=True).start()
+        self._has_closed_input = False
+        self._group = Group(launch.arguments)
+        self._stdin = self._group.stdin
+        try:
+            os.set_blocking(self._stdin.fileno(), False)
+            name = f"listen to {self.name}"
+            threading.Thread(target=self._listen, name=name, daemon=True).start()
+        except BaseException:
+            self._group.abandon()
+            raise
 
     # ── what is known of it ───────────────────────────────────────────────────────────────────
 
     @property
     def pid(self) -> int:
         """Its process id, and that of its group."""
-        return self._process.pid
+        return self._group.pid
 
     @property
     def has_ended(self) -> bool:
@@ -123,13 +119,20 @@ class Program:
     @property
     def activity(self) -> tuple[int, float, int]:
         """Bytes moved in and out of it, CPU seconds, memory: one of them moves while it works."""
-        return self._moved_bytes, *activity(self.pid)
+        return self._moved_bytes, *self._group.activity()
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds that it has used, and what it started."""
+        return self._group.activity()[0]
 
     @property
     def end_told(self) -> str:
         """How it ended, in one clause, with what it said last."""
         code = self._exit_code
-        how = "is being ended" if code is None else f"ended with exit code {code}"
+        how = "has closed its stdin" if self._has_closed_input else "is being ended"
+        if code is not None:
+            how = f"ended with exit code {code}"
         if code is not None and code < 0:
             how = f"was ended by {_signal_name(-code)}"
         last = f": {self._remarks.last}" if self._remarks.last else ""
@@ -204,11 +207,11 @@ class Program:
             except BlockingIOError:
                 return 0
             except BrokenPipeError:
-                pass
+                self._has_closed_input = True  # unless it turns out to have ended
         raise self.death()
 
     def death(self) -> ProviderError:
-        """The error for a program that ended before its utterance did."""
+        """The error for a program that ended, or its stdin did, before its utterance."""
         deadline_s = time.monotonic() + REAP_S
         while not self.has_ended and time.monotonic() < deadline_s:
             self.wait()
@@ -233,11 +236,8 @@ class Program:
             self._stdin.close()
 
     def kill(self) -> None:
-        """End it, and whatever it started."""
-        with self._changed:
-            if self._process.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(self.pid, signal.SIGKILL)
+        """End it, and what it started that is still of its group."""
+        self._group.kill()
 
     def tell(self, *lines: str) -> None:
         """Pass lines on to the worker's stderr."""
@@ -248,25 +248,38 @@ class Program:
     # ── its listener's thread ─────────────────────────────────────────────────────────────────
 
     def _listen(self) -> None:
-        stdout, stderr = self._process.stdout, self._process.stderr
-        assert stdout is not None and stderr is not None  # noqa: PT018, S101 - for the type checker
-        takers = {stdout.fileno(): self._take_printed, stderr.fileno(): self._take_said}
+        try:
+            with self._group.stdout, self._group.stderr:
+                self._hear()
+            self.tell(*self._remarks.end(time.monotonic()))
+        except BaseException:
+            self.kill()  # nobody hears it any more
+            raise
+        finally:
+            self._reap()
+
+    def _hear(self) -> None:
+        """Take what it prints until that ends, or it has ended for `LISTEN_ON_S`."""
+        stdout, stderr = self._group.stdout.fileno(), self._group.stderr.fileno()
+        takers = {stdout: self._take_printed, stderr: self._take_said}
         poller = select.poll()
         for descriptor in takers:
             poller.register(descriptor, select.POLLIN)
-        with stdout, stderr:
-            while takers:
-                for descriptor, _ in poller.poll():
-                    if data := os.read(descriptor, READ_BYTES):
-                        self._moved_bytes += len(data)
-                        self._look_for_mark(descriptor, data)
-                        takers[descriptor](data)
-                        self._notify()
-                    else:
-                        poller.unregister(descriptor)
-                        del takers[descriptor]
-        self.tell(*self._remarks.end(time.monotonic()))
-        self._reap()
+        ended_s: float | None = None
+        while takers:
+            for descriptor, _ in poller.poll(LOOK_FOR_END_EVERY_S * 1000):
+                if data := os.read(descriptor, READ_BYTES):
+                    self._moved_bytes += len(data)
+                    self._look_for_mark(descriptor, data)
+                    takers[descriptor](data)
+                    self._notify()
+                else:
+                    poller.unregister(descriptor)
+                    del takers[descriptor]
+            if ended_s is None and self._group.has_leader_ended:
+                ended_s = time.monotonic()
+            if ended_s is not None and time.monotonic() - ended_s > LISTEN_ON_S:
+                return
 
     def _look_for_mark(self, descriptor: int, data: bytes) -> None:
         if self._launch.ready is not None and not self._said_ready:
@@ -295,14 +308,7 @@ class Program:
 
     def _reap(self) -> None:
         """Wait for its end; it has closed what it printed to, and goes soon or is made to."""
-        pause_s = 0.001
-        while True:
-            with self._changed:  # as `kill` looks: nothing is sent to a number given back
-                exit_code = self._process.poll()
-            if exit_code is not None:
-                break
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, LOOK_EVERY_S)
+        exit_code = self._group.reap()
         self.close_input()
         with self._changed:
             self._exit_code = exit_code

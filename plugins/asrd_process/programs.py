@@ -39,6 +39,8 @@ class Programs:
         self._idle: list[Program] = []
         self._lent: list[Program] = []
         self._clearing: list[Program] = []
+        self._arrived: list[object] = []
+        self._waiting: list[object] = []
         self._takers = 0
         self._failures = 0
         self._failed = 0
@@ -63,6 +65,7 @@ class Programs:
             while not self._idle:
                 if self._failed:
                     raise ProviderError(self._problem)
+                self._see_keeper()
                 self._changed.wait(LOOK_EVERY_S)
 
     def take(self, keep_going: Callable[[], bool]) -> Program:
@@ -74,20 +77,18 @@ class Programs:
             DecodeCancelled: `keep_going()` returned False.
             ProviderError: none can be started, or all that may run are in use.
         """
-        with self._changed:
-            # One that is being given up or put back in another thread is free in a moment.
-            if not self._changed.wait_for(lambda: self._takers < self._at_once, LONGEST_WAIT_S):
-                raise ProviderError(
-                    f"All {self._at_once} programs are reading an utterance; "
-                    "the setting 'programs' says how many there are."
-                )
-            self._takers += 1
+        ticket = object()
+        self._enter(ticket)
         try:
-            return self._await(keep_going)
+            return self._await(ticket, keep_going)
         except BaseException:
             with self._changed:
                 self._takers -= 1
             raise
+        finally:
+            with self._changed:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()  # the next in the queue
 
     def put_back(self, program: Program) -> None:
         """The program has finished an utterance, and may have the next."""
@@ -117,7 +118,17 @@ class Programs:
             self._clearing.append(program)
             self._changed.notify_all()
         name = f"clear {program.name}"
-        threading.Thread(target=self._clear, args=(program, finish), name=name, daemon=True).start()
+        thread = threading.Thread(
+            target=self._clear, args=(program, finish), name=name, daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # there are too many
+
+            def fail() -> None:
+                raise ProviderError("no thread could be started for it")
+
+            self._clear(program, fail)
 
     def close(self) -> None:
         """End all programs."""
@@ -151,7 +162,28 @@ class Programs:
                     self._idle.append(program)
                 self._changed.notify_all()
 
-    def _await(self, keep_going: Callable[[], bool]) -> Program:
+    def _enter(self, ticket: object) -> None:
+        """Become one of the `at_once` takers, in the order of arrival."""
+        with self._changed:
+            self._arrived.append(ticket)
+            try:
+                # One that is being given up or put back in another thread is free in a moment.
+                if not self._changed.wait_for(
+                    lambda: self._takers < self._at_once and self._arrived[0] is ticket,
+                    LONGEST_WAIT_S,
+                ):
+                    raise ProviderError(
+                        f"All {self._at_once} programs are reading an utterance; "
+                        "the setting 'programs' says how many there are."
+                    )
+                self._takers += 1
+                self._waiting.append(ticket)
+            finally:
+                self._arrived.remove(ticket)
+                self._changed.notify_all()
+
+    def _await(self, ticket: object, keep_going: Callable[[], bool]) -> Program:
+        """The next program for whoever has waited longest."""
         with self._changed:
             failed = self._failed
         # What fails from now on concerns this utterance; a spare that has died meanwhile does not.
@@ -159,7 +191,7 @@ class Programs:
         vigil: Vigil | None = None
         while True:
             with self._changed:
-                while self._idle:
+                while self._idle and self._waiting[0] is ticket:
                     program = self._idle.pop(0)  # the one that has waited longest
                     if not program.has_ended:
                         self._lent.append(program)
@@ -173,20 +205,32 @@ class Programs:
                     raise ProviderError(self._problem)
                 if self._is_closed:
                     raise DecodeCancelled("The model was closed.")
+                self._see_keeper()
                 if not coming or coming[0] is not watched:
                     watched = coming[0] if coming else None
                     vigil = None if watched is None else Vigil(watched, keep_going)
-                self._changed.notify_all()
-                self._changed.wait(LOOK_EVERY_S)
+                self._changed.wait(LOOK_EVERY_S)  # who waits wakes nobody: others do this, too
             if vigil is not None:
                 vigil.look()
+            elif not keep_going():
+                raise DecodeCancelled("Nobody wanted this utterance any more.")
+
+    def _see_keeper(self) -> None:
+        """Raises ProviderError where no program would ever be started."""
+        if not self._keeper.is_alive():
+            raise ProviderError(f"{self._launch.name} is not started any more: its thread is gone.")
 
     # ── the keeper's thread ───────────────────────────────────────────────────────────────────
 
     def _keep(self) -> None:
         with self._changed:
             while not self._is_closed:
-                self._changed.wait(self._tend())
+                try:
+                    pause_s = self._tend()
+                except Exception as error:  # noqa: BLE001 - told; all programs end with the thread
+                    self._fail(f"{self._launch.name} cannot be started: {_told(error)}.")
+                    pause_s = LOOK_EVERY_S
+                self._changed.wait(pause_s)
 
     def _tend(self) -> float | None:
         """Do what is due; seconds until something may be due again, None for what is notified."""
@@ -199,10 +243,7 @@ class Programs:
             return None
         if (pause_s := self._start_at_s - time.monotonic()) > 0:
             return pause_s
-        try:
-            self._starting = Program(self._launch, self._look)
-        except OSError as error:
-            self._fail(f"{self._launch.name} cannot be started: {error.strerror}.")
+        self._starting = Program(self._launch, self._look)
         return LOOK_EVERY_S
 
     def _tend_starting(self, program: Program) -> float | None:
@@ -238,3 +279,10 @@ class Programs:
         """Something happened to a program."""
         with self._changed:
             self._changed.notify_all()
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, without what it was done with."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}"

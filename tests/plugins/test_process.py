@@ -326,6 +326,7 @@ def test_without_a_command_it_says_what_to_set() -> None:
         ("no-such-program --key hidden", "'no-such-program' in .*'command' is not here"),
         ("KEY=hidden program", "named first in .*'command' is not here.*by way of env"),
         ("program 'hidden", "'command' is not whole: No closing quotation"),
+        ("program\0hidden", "'command' holds a NUL character"),
         ("", "set 'command'"),
         ("   ", "set 'command'"),
     ],

@@ -147,3 +147,14 @@ def test_a_file_that_is_no_program_is_told(tmp_path: Path) -> None:
     file.chmod(0o755)
     with pytest.raises(ProviderError, match=r"exit code 126: model\.bin cannot be run"):
         ProcessProvider().load("program", {"command": f"{file} --key hidden"})
+
+
+def test_one_that_closes_its_stdin_and_runs_on_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asrd_process.program.REAP_S", 0.2)
+    command = shlex.join(["sh", "-c", "exec <&-; echo closed >&2; exec sleep 1000"])
+    program = Program(_launch(ProcessSettings(command=command), "program"), lambda: None)
+    wait_until(lambda: "closed" in program.end_told, "a closed stdin")
+    with pytest.raises(ProviderError, match=r"^sh has closed its stdin: closed"):
+        program.write(bytes(2), Vigil(program, keep_going).look, 5.0)
+    program.kill()
+    wait_until(lambda: program.has_ended, "its end")

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import psutil
 import pytest
 
 from asrd import DecodeCancelled, ProviderError
 from asrd_process import ProcessSettings, _launch, programs
 from asrd_process.output import TextOutput
+from asrd_process.program import Launch
 from asrd_process.programs import Programs
 from asrd_process.vigil import Vigil
 from support.daemon import is_alive
@@ -206,3 +208,110 @@ def test_one_that_cannot_be_cleared_is_replaced(
     assert kept.take(keep_going) is not program
     wait_until(lambda: program.has_ended, "its end")
     assert "did not finish what was given up: it is stuck" in capfd.readouterr().err
+
+
+def test_who_waits_is_served_in_order_and_costs_no_core(run: Run) -> None:
+    kept = run("--slow-start", "1", at_once=2)
+    served: list[int] = []
+
+    def take(number: int) -> None:
+        kept.take(keep_going)
+        served.append(number)
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(2)]
+    began_s, used_s = time.monotonic(), time.process_time()
+    for number, thread in enumerate(threads):
+        thread.start()
+        wait_until(lambda: len(kept._waiting) > number, "a taker that waits")  # noqa: B023
+    for thread in threads:
+        thread.join()
+    used_s = time.process_time() - used_s
+    assert time.monotonic() - began_s > 2.0
+    assert used_s < 0.3
+    assert served == [0, 1]
+
+
+def test_nobody_takes_one_before_who_waits_for_longer(run: Run) -> None:
+    kept = run(at_once=2)
+    wait_until(lambda: len(kept._idle) == 2, "two programs")
+    earlier = object()
+    kept._waiting.append(earlier)
+    thread = threading.Thread(target=kept.take, args=(keep_going,))
+    thread.start()
+    wait_until(lambda: len(kept._waiting) == 2, "a taker that waits")
+    thread.join(0.1)
+    assert thread.is_alive()
+    with kept._changed:
+        kept._waiting.remove(earlier)
+    thread.join()
+    assert len(kept._lent) == 1
+
+
+def test_a_place_is_had_in_order_of_arrival(run: Run) -> None:
+    kept = run(at_once=1)
+    first = kept.take(keep_going)
+    served: list[int] = []
+
+    def use(number: int) -> None:
+        program = kept.take(keep_going)
+        served.append(number)
+        kept.put_back(program)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(4)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        wait_until(lambda: len(kept._arrived) > number, "a taker that waits")  # noqa: B023
+    kept.put_back(first)
+    for thread in threads:
+        thread.join()
+    assert served == [0, 1, 2, 3]
+
+
+def test_a_program_that_cannot_be_listened_to_is_ended_and_tried_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name.startswith("listen to"):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    before = psutil.Process().children()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        kept = run()
+        with pytest.raises(ProviderError, match="cannot be started: RuntimeError: can't start new"):
+            kept.wait_until_ready()
+        assert psutil.Process().children() == before
+    assert kept.take(keep_going).is_ready
+
+
+def test_a_command_that_the_system_refuses_is_a_start_in_vain() -> None:
+    launch = Launch(arguments=("/bin/cat", "\0"), ready=None, ready_after_s=0.0)
+    kept = Programs(launch, at_once=1, spares=0, start_timeout_s=5.0)
+    with pytest.raises(ProviderError, match="cat cannot be started: ValueError: embedded null"):
+        kept.wait_until_ready()
+    assert kept._keeper.is_alive()
+    kept.close()
+
+
+def test_nobody_waits_for_a_keeper_that_is_gone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Programs, "_keep", lambda _: None)
+    kept = run()
+    wait_until(lambda: not kept._keeper.is_alive(), "its end")
+    with pytest.raises(ProviderError, match="is not started any more"):
+        kept.wait_until_ready()
+    with pytest.raises(ProviderError, match="is not started any more"):
+        kept.take(keep_going)
+
+
+def test_who_waits_for_a_pause_may_be_told_to_stop(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "FIRST_PAUSE_S", 0.9)
+    kept = run("--no-start")
+    with pytest.raises(ProviderError, match="no such model"):
+        kept.wait_until_ready()
+    with pytest.raises(DecodeCancelled):
+        kept.take(lambda: False)
