@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from asrd.abilities import Abilities
 from asrd.config import Pace
 from asrd.errors import DecodeCancelled, ProviderError
 from asrd.providers import calls
@@ -467,3 +468,66 @@ def test_the_queue_is_looked_through_once_for_all_that_changed_and_not_for_nothi
         assert len(looks) == 1
 
     run(scenario)
+
+
+def test_a_window_is_of_the_shape_of_the_model_that_reads_it(registry: Registry) -> None:
+    """Though the stream asked for it when its model was one that is fed, and says no more."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        room.model.abilities = Abilities(feed_s=1.0)
+        guest.open(1)
+        await settle()
+        room.model.enter(ModelState.STARTING)
+        guest.speak(1, UTTERANCE)
+        guest.say(Close(stream=1))
+        await settle()
+        room.model.abilities = Abilities()
+        room.model.enter(ModelState.READY)
+        await settle()
+        assert [item.feeding for call in decodes(room) for item in call.items] == [None]
+        assert len(said(guest)) == 1
+        assert guest.told(Closed)
+
+    run(scenario)
+
+
+def test_an_utterance_is_fed_bit_by_bit_and_begun_anew_where_the_worker_knows_nothing_of_it(
+    registry: Registry,
+) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        room.model.abilities = Abilities(feed_s=1.0)
+        room.model.is_held = True
+        guest.open(1, partials=True)
+        guest.speak(1, speech(1.5))
+        await settle()
+        room.model.release()
+        await settle()
+        guest.speak(1, speech(1.0))
+        await settle()
+        forgotten = calls.NotRead(kind="forgotten", message="never heard of it")
+        room.model.release(answer=calls.Decoded(id=2, outcomes=[forgotten], decode_s=0.0))
+        await settle()
+        guest.speak(1, quiet(0.6))
+        await settle()
+        while room.hub.scheduler.slots.running:
+            room.model.release()
+            await settle()
+        parts = [(item.feeding, len(item.audio) // 4) for (item,) in map(_items, decodes(room))]
+        numbers = [part.utterance for part, _ in parts if part is not None]
+        assert numbers[0] == numbers[1] != numbers[2]
+        assert [part.is_first for part, _ in parts if part is not None][:3] == [True, False, True]
+        assert parts[-1][0] is not None
+        assert parts[-1][0].is_last
+        again = sum(samples for part, samples in parts[2:])
+        assert again >= 2.5 * 16_000  # from the first sample on
+        assert len(said(guest)) == 1
+
+    run(scenario)
+
+
+def _items(call: calls.Decode) -> list[calls.Item]:
+    return call.items

@@ -351,3 +351,13 @@ def test_each_word_is_told_once_at_its_time_on_the_utterances_clock(
             assert word.end == pytest.approx(until_s, abs=1e-3)
     if not slips and speaker.end_s > 25 and n < 3 and interval_s < 2:
         assert one.begin > start
+
+
+def test_an_engines_own_stable_words_are_not_committed_where_a_split_may_come() -> None:
+    one = draft(settled_before=2 * S)
+    sure = Hypothesis(text="one two three four", stable=len("one two three four"))
+    assert tell(one, 3, sure).stable == 0
+    one = draft(settled_before=2 * S)
+    early = Hypothesis(text="one two three", stable=len("one two three"))
+    assert tell(one, 2, early).stable == len("one two")
+    assert tell(one, 3, sure).stable == len("one two three")  # which a reading before had, too

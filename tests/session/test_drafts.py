@@ -2,6 +2,7 @@
 already when the speaker stops."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -457,3 +458,36 @@ def test_a_cancelled_stream_gives_up_what_it_fed_and_wants_nothing() -> None:
     assert driver.fed.given_up == {1}
     assert driver.stream.reading.want is None
     assert driver.stream.reading.next_window is None
+
+
+def test_who_hesitates_is_not_read_at_each_pause() -> None:
+    """The first pause is read, and then no more often than partials come."""
+    driver = Driver(rule=LONG_RULE, partial_interval_s=2.0, window_s=60.0)
+    ends = []
+    for _ in range(6):
+        speak(driver, 10)
+        driver.send(silence(11 * W))
+        driver.listen()
+        while (window := driver.begin()) is not None:
+            if window.is_thorough:
+                ends.append(window.end)
+            driver.end()
+    assert ends[0] == 16 * W  # behind the first pause, with its post-roll
+    steps = [later - sooner for sooner, later in pairwise(ends)]
+    assert steps
+    assert all(step >= 2 * SAMPLE_RATE for step in steps)
+
+
+def test_the_load_counts_what_finals_have_still_to_read() -> None:
+    driver = spoken()
+    driver.send(silence(4 * W))
+    driver.listen()
+    assert driver.stream.reading.heard_s == 22 * W / SAMPLE_RATE
+    concluded = Driver()
+    speak(concluded, 20)
+    pause(concluded)
+    concluded.end()
+    concluded.send(silence(2 * W))
+    concluded.run()
+    assert len(concluded.audit.segments) == 1
+    assert concluded.stream.reading.heard_s == 0.0

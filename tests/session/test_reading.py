@@ -7,8 +7,9 @@ from asrd.audio import SAMPLE_RATE, PcmFormat
 from asrd.session.ahead import Ahead
 from asrd.session.endpoint import WINDOW_SAMPLES, Utterance
 from asrd.session.listener import Listener
-from asrd.session.reading import NextWindow, Reading, Want, Window
+from asrd.session.reading import Reading
 from asrd.session.rule import StreamRule
+from asrd.session.window import NextWindow, Want, Window
 from support.streams import QUICK_RULE, loud, loud_probability, silence
 
 W = WINDOW_SAMPLES

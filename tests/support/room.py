@@ -90,6 +90,7 @@ class StubResident:
         self.checked_at_s: list[float] = []
         self.aborted: list[asyncio.Future[calls.AnyAnswer]] = []
         self.made: list[calls.AnyCall] = []
+        self.forgotten: list[int] = []
         self.on_change: Callable[[], None] = lambda: None
         self._answer = answer
         self._waiting: list[tuple[asyncio.Future[calls.AnyAnswer], calls.AnyCall]] = []
@@ -109,8 +110,10 @@ class StubResident:
             self.release()
         return future
 
-    def release(self, error: Exception | None = None) -> None:
-        """Answer every call that waits, or fail it."""
+    def release(
+        self, error: Exception | None = None, *, answer: calls.AnyAnswer | None = None
+    ) -> None:
+        """Answer every call that waits, with `answer` if it is given, or fail it."""
         waiting, self._waiting = self._waiting, []
         for future, call in waiting:
             if future.done():
@@ -118,9 +121,12 @@ class StubResident:
             try:
                 if error is not None:
                     raise error
-                future.set_result(self._answer(call))
+                future.set_result(self._answer(call) if answer is None else answer)
             except ProviderError as failure:
                 future.set_exception(failure)
+
+    def forget(self, utterance: int) -> None:
+        self.forgotten.append(utterance)
 
     def enter(self, state: ModelState, problem: str = "") -> None:
         self.state, self.problem = state, problem

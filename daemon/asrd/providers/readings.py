@@ -6,6 +6,10 @@ from asrd.errors import ProviderError
 from asrd.providers import calls
 from asrd.transcript import Hypothesis
 
+MOST_CHARACTERS = 2**16
+MOST_WORDS = 2**13
+"""Of one window or utterance: a hundred times what anybody says in half a minute."""
+
 
 def read_of(hypothesis: Hypothesis) -> calls.Read:
     """The hypothesis of a plugin as an outcome.
@@ -17,6 +21,9 @@ def read_of(hypothesis: Hypothesis) -> calls.Read:
     read = calls.Read(hypothesis=hypothesis)
     calls.check(calls.Decoded(id=0, outcomes=[read], decode_s=0.0))
     length = len(hypothesis.text)
+    _bound("text", length, MOST_CHARACTERS)
+    _bound("words", len(hypothesis.words), MOST_WORDS)
+    _bound("boundaries", len(hypothesis.boundaries), MOST_WORDS)
     if not 0 <= hypothesis.stable <= length:
         raise ProviderError(
             f"its hypothesis.stable must be from 0 to the {length} characters of the text, "
@@ -32,3 +39,8 @@ def read_of(hypothesis: Hypothesis) -> calls.Read:
             )
         characters, at = boundary.characters, boundary.at
     return read
+
+
+def _bound(name: str, count: int, most: int) -> None:
+    if count > most:
+        raise ProviderError(f"its hypothesis.{name} has a length of {count}; {most} is the most")

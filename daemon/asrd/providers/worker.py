@@ -46,7 +46,7 @@ class Worker:
         self._channel = channel
         self._engine: Engine | None = None
         self._voice_activity: VoiceActivity | None = None
-        self._waiting: SimpleQueue[calls.Decode] = SimpleQueue()
+        self._waiting: SimpleQueue[calls.Decode | calls.Forget] = SimpleQueue()
         self._threads = 0
 
     def take(self, call: calls.AnyCall) -> None:
@@ -55,7 +55,8 @@ class Worker:
         Raises OSError when the core is gone.
         """
         at_once = 1 if self._engine is None else self._engine.abilities.decodes_at_once
-        if at_once == 1 or not isinstance(call, calls.Decode):
+        # What is to be forgotten waits behind the decodes that may be of it.
+        if at_once == 1 or not isinstance(call, calls.Decode | calls.Forget):
             self._serve(call)
             return
         self._channel.is_always_read = True

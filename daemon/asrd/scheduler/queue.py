@@ -44,6 +44,7 @@ class Job:
     """A stream's wish to have something decoded. `priority` counts from 1, the highest, to 10.
 
     Jobs of one model and one `batch_key` may be read in one call; they are of one provider.
+    `is_fed`: the model hears bit by bit, so that the job is a part of what has to be heard anyway.
     """
 
     stream: Hashable
@@ -55,6 +56,7 @@ class Job:
     provider: str
     source: str
     is_live: bool
+    is_fed: bool = False
 
     @property
     def rank(self) -> Rank:

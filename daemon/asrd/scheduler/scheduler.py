@@ -40,7 +40,7 @@ class Scheduler:
         self._alone: dict[Hashable, Hashable] = {}  # streams that are to be read alone: models
         self._left_out: set[Hashable] = set()  # streams whose partials were turned away
         self._running: dict[Batch, None] = {}
-        self._partial_s: defaultdict[str, float] = defaultdict(float)
+        self._taken_s: defaultdict[tuple[str, bool], float] = defaultdict(float)
         self.slots = Slots(rule, placement_of)
         self.preemption = Preemption(self.slots, is_on=rule.preemption)
         self.costs = Costs()
@@ -93,9 +93,10 @@ class Scheduler:
             self._came_s[job.stream] = self._clock.now_s()  # else it would be told again
         return late
 
-    def take_partial_s(self, group: str) -> float:
-        """Decode time that partials of live streams took in a group since it was last asked."""
-        return self._partial_s.pop(group, 0.0)
+    def take_partial_s(self, group: str, *, is_fed: bool = False) -> float:
+        """Decode time that partials of live streams took in a group since it was last asked; with
+        `is_fed` what models took that are fed, finals included."""
+        return self._taken_s.pop((group, is_fed), 0.0)
 
     def waits_s(self) -> Iterable[tuple[Job, float]]:
         """Everything that wants a decode, and since how many seconds."""
@@ -186,8 +187,7 @@ class Scheduler:
         jobs = [head]
         while (more := self._pop_joiner(head, len(jobs))) is not None:
             jobs.append(more)
-        is_alone = isinstance(head.batch_key, Alone)
-        self.slots.take(head.provider, head.model, is_alone=is_alone)
+        self.slots.take(head.provider, head.model, is_alone=isinstance(head.batch_key, Alone))
         now_s = self._clock.now_s()
         waits_s = tuple(now_s - self._came_s.pop(job.stream) for job in jobs)
         for job in jobs:
@@ -220,7 +220,7 @@ class Scheduler:
         head = batch.jobs[0]
         self.slots.give_back(head.provider, head.model)
         held_s = self._clock.now_s() - batch.started_s
-        told = list(zip(batch.jobs, outcomes, strict=True))
+        told = zip(batch.jobs, outcomes, strict=True)
         put_back = [job.stream for job, outcome in told if outcome is Outcome.PUT_BACK]
         is_aborted = self.preemption.end(batch, put_back)
         read = outcomes.count(Outcome.READ)
@@ -228,16 +228,16 @@ class Scheduler:
             took_s = held_s if decode_s is None else decode_s
             if read == len(outcomes) - outcomes.count(Outcome.NOTHING):
                 self.costs.note(head.lane, read, sum(audio_s), took_s)
-                if not head.is_partial:
-                    is_lossless = not head.is_live
-                    self.costs.note((head.model, is_lossless), read, sum(audio_s), took_s)
+                if not head.is_partial and not head.is_fed:
+                    self.costs.note((head.model, not head.is_live), read, sum(audio_s), took_s)
             self.accounts.batch(head.provider, read)
         self._queue.charge(batch.pick, held_s * batch.charged_part(outcomes))
         for job, outcome, length_s, waited_s in zip(
             batch.jobs, outcomes, audio_s, batch.waits_s, strict=True
         ):
-            if outcome is Outcome.READ and job.is_partial and job.is_live:
-                self._partial_s[self.slots.placement(job.provider).group or ""] += held_s / read
+            if outcome is Outcome.READ and job.is_live and (job.is_partial or job.is_fed):
+                group = self.slots.placement(job.provider).group or ""
+                self._taken_s[group, job.is_fed] += held_s / read
             self.accounts.end(
                 job,
                 outcome,

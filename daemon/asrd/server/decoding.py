@@ -156,7 +156,9 @@ class Decoding:
                 served = self._served.pop(job.stream)
                 window = None
                 with self._containing(served):
+                    self._feed(served)  # its model may be another than when it asked
                     window = served.stream.begin_decode()
+                    self._feed(served)  # what it gave up goes before the new
                 if window is not None:  # else it wants nothing any more, or failed
                     reads[job.stream] = _Read(served=served, window=window)
             if reads:

@@ -20,7 +20,7 @@ def job_of(served: ServedStream, want: Want, abilities: Abilities) -> Job:
     elif abilities.max_batch > 1 and (window := served.stream.reading.next_window) is not None:
         is_brief = not window.is_thorough
         context_s = abilities.context_s(window.audio_s, is_partial=is_brief)
-        # Prompts of other lengths could not share the engine's call.
+        # Other prompts are mostly of other lengths, which could not share the engine's call.
         batch_key = (context_s, is_brief, asked.words, _prompt(asked, window.prompt))
     return Job(
         stream=served.served_id,
@@ -32,6 +32,7 @@ def job_of(served: ServedStream, want: Want, abilities: Abilities) -> Job:
         provider=key.provider,
         source=asked.source,
         is_live=served.is_live,
+        is_fed=abilities.feed_s is not None,
     )
 
 

@@ -26,7 +26,8 @@ class GroupLoad:
     """The load of one device group, and its ladder.
 
     `asked` is what finals would take on the models that were asked for, `finals` what they take on
-    those that read them, `partials` what partials did take.
+    those that read them, `partials` what partials did take. What feeding took counts as finals: it
+    has to be done, however often.
     """
 
     ladder: Ladder
@@ -174,6 +175,9 @@ class Overload:
         now_s = self._clock.now_s()
         slots = self._scheduler.slots.of_group(name)
         group.partials.note(now_s, self._scheduler.take_partial_s(name))
+        fed_s = self._scheduler.take_partial_s(name, is_fed=True)
+        group.finals.note(now_s, fed_s)
+        group.asked.note(now_s, fed_s)
         asked = group.asked.load(now_s, slots)
         finals = group.finals.load(now_s, slots)
         partials = group.partials.load(now_s, slots)

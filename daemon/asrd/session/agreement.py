@@ -129,22 +129,23 @@ class LocalAgreement:
         Args:
             text: the reading of the whole window.
             own_stable: characters of it that the engine itself will not change.
-            may_agree: False: nothing more is to be committed, but the reading counts.
+            may_agree: False: what is agreed on is not committed, but the reading counts.
 
         Returns:
             The reading, with `stable` as it is now.
         """
         merged = self.merge(text)
-        agreed = self._agreed(merged.tail)
+        agreed = self._agreed(merged.tail) if may_agree else 0
         # The last word of a text may be no more than its beginning.
         told = sum(1 for token in merged.tail[:-1] if token.stem_end <= own_stable)
-        count = max(agreed, told) if may_agree else 0
+        count = max(agreed, told)
         shift = merged.stable - merged.taken_from
         stable = merged.stable
         if count:
             stable = merged.tail[count - 1].stem_end + shift
             self.stable = merged.text[:stable]
-            self._keys += [token.key for token in merged.tail[:count]]
+            # What is put together may be one word now.
+            self._keys = [token.key for token in tokens_of(self.stable)]
         elif len(self.stable) < stable:  # no more than the blank behind it
             stable = len(self.stable)
         self._before = deque((each[count:] for each in self._before), self._before.maxlen)

@@ -86,7 +86,7 @@ class Draft:
         committed = len(self._agreement.stable)
         merged = self._agreement.add(
             hypothesis.text,
-            own_stable=hypothesis.stable,
+            own_stable=hypothesis.stable if end <= self._settled_before else 0,
             may_agree=self._oldest_ends[0] <= self._settled_before,
         )
         self._note_words(hypothesis, merged, committed)

@@ -1,16 +1,15 @@
 """What of a stream a model reads next: the oldest final, else the utterance that is still open."""
 
 import math
-from dataclasses import dataclass
-from enum import Enum, auto
 
-from asrd.audio import SAMPLE_RATE, Samples
+from asrd.audio import SAMPLE_RATE
 from asrd.session.ahead import Ahead, Queued
 from asrd.session.draft import Draft, Told
 from asrd.session.endpoint import Utterance
-from asrd.session.feeding import Feeding, Part
+from asrd.session.feeding import Feeding
 from asrd.session.listener import Listener
 from asrd.session.rule import StreamRule
+from asrd.session.window import NextWindow, Want, Window
 from asrd.transcript import Hypothesis
 
 DECODE_ATTEMPTS = 2
@@ -25,57 +24,13 @@ MOST_TIMES = 3
 times the audio, however far back a window reaches."""
 
 
-class Want(Enum):
-    """What a stream would have decoded."""
-
-    FINAL = auto()
-    PARTIAL = auto()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """Audio for one decode: [start, end) of the stream's 16 kHz clock.
-
-    `utterance` is where the utterance begins that it is of. `is_thorough`: what is read may become
-    a final, and is to be read as one; so may a partial in whose trailing silence the speaker may
-    have ended. `prompt` is what was said before, in the same utterance. `part` says which part of
-    the utterance it is, for a model that is fed; None for one that reads windows.
-
-    `coalesced` is how many partials this one stands for beside itself: whole intervals of new audio
-    that it covers beyond the first, because nobody read it when they were there. 0 for a final.
-    """
-
-    start: int
-    end: int
-    audio: Samples
-    want: Want
-    utterance: int
-    is_thorough: bool
-    prompt: str = ""
-    part: Part | None = None
-    coalesced: int = 0
-
-    @property
-    def may_be_final(self) -> bool:
-        """Whether its reading is the final one of an utterance that ends with it."""
-        return self.is_thorough and self.part is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NextWindow:
-    """A window to come: seconds of audio in it, and what `Window` says of it."""
-
-    audio_s: float
-    is_thorough: bool
-    prompt: str
-
-
 class Reading:
     """The one decode of a stream that may run at a time, and what the next should be.
 
     `partial_interval_s` is the new speech that an open utterance must hold before it is read again;
-    None where no partials are wanted. It may be changed at any time. `heard_s` are the seconds of
-    all utterances that were finished and not read to their end already.
+    None where no partials are wanted. It may be changed at any time. `heard_s` are the seconds that
+    finals have to read, or had to: what windows leave of utterances that were finished and not read
+    to their end already. A model that is fed is left out: its finals take what its feeding left.
     """
 
     def __init__(self, listener: Listener, ahead: Ahead, rule: StreamRule) -> None:
@@ -91,6 +46,7 @@ class Reading:
         # How far the open utterance was read, or need not be; and how far before `_current`.
         self._read_until: float = 0
         self._read_before: float = 0
+        self._thorough_until = 0  # how far it was read as a final is
         self._partial_deaths = 0  # workers that the open utterance has ended
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────
@@ -129,7 +85,7 @@ class Reading:
     def is_at_first(self) -> bool:
         """Whether the utterance that stands first is being read to its end."""
         head, window = self._ahead.head, self._current
-        return window is not None and isinstance(head, Queued) and _ends(window, head.utterance)
+        return window is not None and isinstance(head, Queued) and window.ends(head.utterance)
 
     def is_of_open_utterance(self, window: Window) -> bool:
         """Whether a partial of `window` still says something about the next segment."""
@@ -178,6 +134,7 @@ class Reading:
         window, self._current = self._current, None
         if has_failed:
             self.feeding.forget()
+            self._note_unread(window)
         elif window is not None:
             self.feeding.heard()
         return window
@@ -189,7 +146,7 @@ class Reading:
         """
         queued = self._ahead.beginning_at(window.utterance)
         if queued is not None:
-            if _ends(window, queued.utterance):
+            if window.ends(queued.utterance):
                 queued.conclude(hypothesis, now_s)
             return None
         draft = self._open_draft
@@ -197,13 +154,16 @@ class Reading:
             return None
         if window.may_be_final:
             draft.note_conclusion(window.end, hypothesis)
+            self._thorough_until = window.end
+        if self.partial_interval_s is None:  # who is told nothing is bound by nothing
+            return None
         told = draft.add(
             window.end,
             hypothesis,
             is_at_pause=window.is_thorough,
             may_trim=window.part is None,
         )
-        return told if told.text and self.partial_interval_s is not None else None
+        return told if told.text else None
 
     def heard(self, utterance: Utterance, now_s: float) -> None:
         """The open utterance is finished and waits for a model now, if it was not read already."""
@@ -214,11 +174,25 @@ class Reading:
             queued.hypothesis, queued.read_at_s = conclusion, now_s
         self._ahead.put(queued)
         self._read_until = utterance.end
-        is_being_read = self._current is not None and _ends(self._current, utterance)
+        is_being_read = self._current is not None and self._current.ends(utterance)
         if queued.hypothesis is None and not is_being_read:
-            self.heard_s += (utterance.end - utterance.start) / SAMPLE_RATE
+            self._count_heard(queued)
+
+    def _count_heard(self, queued: Queued) -> None:
+        if self.feeding.feed_s is None:
+            utterance, draft = queued.utterance, queued.draft
+            begin = utterance.start if draft is None else draft.begin
+            self.heard_s += (utterance.end - begin) / SAMPLE_RATE
 
     # ── a decode that came to nothing ─────────────────────────────────────────────────────────
+
+    def _note_unread(self, window: Window | None) -> None:
+        """A partial that would have been the final is none: the utterance is still to be read."""
+        if window is None or window.want is Want.FINAL:
+            return
+        queued = self._ahead.beginning_at(window.utterance)
+        if queued is not None and window.ends(queued.utterance):
+            self._count_heard(queued)
 
     def put_back(self, window: Window) -> None:
         """Nothing came of `window`, which was the last and is over: have it read as though it had
@@ -277,13 +251,24 @@ class Reading:
             return 0.0
         pause_end = self._speech.pause_end
         if pause_end is not None:
-            return float(self._read_until < pause_end)
+            return self._pauses(start, pause_end, needed_s)
         if self._speech.is_trailing:
             return 0.0
         new_s = (self._speech.position - max(start, self._read_until)) / SAMPLE_RATE
         is_first = self._read_until <= start and self.feeding.feed_s is None
         first_s = (self.partial_interval_s or 0.0) * FIRST_PART if is_first else needed_s
         return 1 + (new_s - first_s) / needed_s
+
+    def _pauses(self, start: int, pause_end: int, needed_s: float) -> float:
+        """Whether the window up to a pause is worth a reading: 1 or 0.
+
+        Who hesitates makes many pauses. They are read as seldom as partials come, counted from the
+        last one that was; the first one of an utterance always is.
+        """
+        new_samples = pause_end - self._thorough_until
+        is_due = self._thorough_until <= start or new_samples >= needed_s * SAMPLE_RATE
+        is_fed = self.feeding.feed_s is not None
+        return float(self._read_until < pause_end and (is_due or is_fed))
 
     @property
     def _needed_s(self) -> float | None:
@@ -322,10 +307,3 @@ class Reading:
             start, draft = self._speech.finished_before, self._open_draft
             end = self._speech.pause_end or self._speech.position
         return start, start if draft is None else draft.begin, end
-
-
-def _ends(window: Window, utterance: Utterance) -> bool:
-    """Whether `window` is of that utterance, and all of it is read once the window is."""
-    if window.utterance != utterance.start:
-        return False
-    return window.want is Want.FINAL or (window.may_be_final and window.end == utterance.end)

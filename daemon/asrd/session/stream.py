@@ -20,10 +20,11 @@ from asrd.session.endpoint import SpeechBegan, Utterance
 from asrd.session.intake import Mark, MarkKind
 from asrd.session.ledger import Ledger
 from asrd.session.listener import Heard, Listener, Unscored
-from asrd.session.reading import Reading, Want, Window
+from asrd.session.reading import Reading
 from asrd.session.repetition import without_loops
 from asrd.session.rule import StreamRule
 from asrd.session.states import StreamInput, StreamState, next_state
+from asrd.session.window import Want, Window
 from asrd.transcript import Hypothesis
 
 __all__ = ["Stream", "StreamRule", "Want", "Window"]

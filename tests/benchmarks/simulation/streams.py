@@ -78,6 +78,10 @@ class SimulatedStream:
         return self
 
     @property
+    def reading(self) -> "SimulatedStream":
+        return self
+
+    @property
     def served_id(self) -> int:
         return self.number
 
