@@ -32,7 +32,7 @@ print(before, processes.memory_bytes(os.getpid()) - before)
 
 
 def test_memory_is_what_is_resident() -> None:
-    """In a process of its own: in one that has let go of much, new memory may be resident already."""
+    """In a process of its own: where much was let go, new memory may be resident already."""
     done = subprocess.run(
         [sys.executable, "-c", HOLDS_MORE], capture_output=True, check=True, text=True, timeout=30
     )
