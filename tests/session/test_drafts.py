@@ -57,7 +57,7 @@ def test_what_two_readings_agree_on_is_stable() -> None:
     assert [(partial.text, partial.text[: partial.stable]) for partial in partials] == [
         ("t0 x2048", ""),
         ("t0 t1 t2 x5632", "t0"),
-        ("t0 t1 t2 t3 t4 x9216", "t0 t1 t2"),
+        ("t0 t1 t2 t3 t4 t5 x9728", "t0 t1 t2"),
     ]
 
 
@@ -105,7 +105,7 @@ def test_a_long_window_begins_anew_behind_a_pause_and_nothing_is_lost_or_doubled
     driver.run()
     starts = {driver.audit.partials[-1].start}
     windows = []
-    for _ in range(40):
+    for _ in range(80):
         driver.send(loud(driver.expected, driver.expected + 8 * W))
         driver.listen()
         if (window := driver.begin()) is not None:
@@ -433,7 +433,7 @@ def test_a_fed_model_that_takes_over_behind_a_trimmed_window_doubles_nothing() -
     speak(driver, 144)
     driver.send(silence(12 * W))
     driver.run()
-    speak(driver, 220)
+    speak(driver, 300)
     assert driver.stream.reading._draft is not None
     assert driver.stream.reading._draft.prompt.endswith("t46 t47")
     stable = driver.audit.stable

@@ -308,7 +308,7 @@ def test_the_open_utterance_is_read_whenever_it_has_grown_by_the_interval() -> N
     assert len(ends) >= 4
     assert 2000 <= ends[0] < 2000 + 2100  # the first after half of it
     for sooner, later in pairwise(ends):
-        needed = max(4000, later / 3)  # or by a third of what is there then
+        needed = max(4000, 0.4 * later)  # or by two fifths of what is there then
         assert needed <= later - sooner < needed + 2100
     assert {partial.id for partial in driver.audit.partials} == {0}
     assert {partial.start for partial in driver.audit.partials} == {0}

@@ -19,9 +19,9 @@ FIRST_PART = 0.5
 """An utterance is read for the first time after so much of the interval between two partials: that
 is when people wait for the first word, and a short window costs little."""
 
-MOST_TIMES = 3
-"""The interval grows with the window, to a third of it, so that partials cost at most about three
-times the audio, however far back a window reaches."""
+PART_OF_WINDOW = 0.4
+"""The interval grows with the window, to so much of it: an utterance of whatever length then costs
+about three times its audio in the mean, the final reading included."""
 
 
 class Reading:
@@ -287,7 +287,7 @@ class Reading:
             return None
         draft = self._open_draft
         window = self._speech.position - (start if draft is None else draft.begin)
-        return max(interval_s, window / SAMPLE_RATE / MOST_TIMES)
+        return max(interval_s, PART_OF_WINDOW * window / SAMPLE_RATE)
 
     def _is_thorough(self, want: Want) -> bool:
         return want is Want.FINAL or self._speech.pause_end is not None
