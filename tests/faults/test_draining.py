@@ -55,6 +55,8 @@ def test_nobody_is_left_in_the_queue_at_the_end(tmp_path: Path) -> None:
             os.kill(worker, signal.SIGSTOP)
             client.speak(1, PHRASE)
             daemon.process.send_signal(signal.SIGTERM)
+            # Who is quicker than the signal is served as ever, and is told nothing.
+            wait_until(lambda: daemon.logged("draining"), "the drain")
             told = 0
             while daemon.process.poll() is None:
                 if told == ENOUGH:
