@@ -51,3 +51,16 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How the log is written."""
+
+    AUTO = "auto"
+    """To the journal where stderr is the journal, for people on a terminal, as JSON elsewhere."""
+    CONSOLE = "console"
+    """For people."""
+    JSON = "json"
+    """One object a line."""
+    JOURNAL = "journal"
+    """To journald, each value a field of its own."""

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from asrd.choices import Loading, LogLevel, Setting, WarmUp
+from asrd.choices import Loading, LogFormat, LogLevel, Setting, WarmUp
 
 MOST = 2**48
 """Of anything that is counted: far beyond what a machine has, and no number that overflows."""
@@ -251,6 +251,9 @@ class Supervision:
     """Decodes in a row whose failure opens a provider's circuit breaker."""
     breaker_open_s: Seconds = 30.0
     """How long it stays open before one inference tries the provider again."""
+    watchdog_s: Annotated[float, Meta(ge=0, le=LONGEST_S)] = 30.0
+    """Where no service manager watches, a daemon that has stood still for so long writes the stacks
+    of its threads to stderr and ends, with 1; 0: it never does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +266,25 @@ class Recording:
     """A file that would outgrow this is ended; at 16 kHz that is 18 hours."""
     max_queued_bytes: Count = 2**25
     """What may wait for the disk. A connection whose bytes find no room is recorded no further."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monitoring:
+    """Where `/metrics`, `/live`, `/ready` and `/health` are answered over HTTP."""
+
+    listen: str | None = None
+    """`127.0.0.1:9464`, `[::1]:9464` or `unix:/run/asrd/metrics.sock`; None: nowhere."""
+    expose: bool = False
+    """Whether an address that other machines can reach is taken, too. There is no password."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracing:
+    """Whether each utterance and each decode becomes a span of OpenTelemetry."""
+
+    enabled: bool = False
+    """Needs the extra `otel`; where spans go is said by OTEL_EXPORTER_OTLP_ENDPOINT and the other
+    variables of OpenTelemetry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,7 +306,10 @@ class Config:
     residency: Residency = Residency()
     supervision: Supervision = Supervision()
     recording: Recording = Recording()
+    monitoring: Monitoring = Monitoring()
+    tracing: Tracing = Tracing()
     log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.AUTO
 
     def of(self, provider: str) -> ProviderConfig:
         """How that provider is used."""

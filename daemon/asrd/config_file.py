@@ -22,14 +22,19 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from asrd.choices import Loading, LogLevel, Setting, WarmUp
+from asrd.choices import Loading, LogFormat, LogLevel, Setting, WarmUp
 from asrd.config import Config, ProviderConfig, contradictions
 from asrd.errors import StartupError
 
 EX_NOINPUT = 66
 EX_CONFIG = 78
 
-ENUMS: dict[str, type[Enum]] = {"loading": Loading, "warm_up": WarmUp, "log_level": LogLevel}
+ENUMS: dict[str, type[Enum]] = {
+    "loading": Loading,
+    "warm_up": WarmUp,
+    "log_level": LogLevel,
+    "log_format": LogFormat,
+}
 """The keys whose value is one of a few words."""
 
 

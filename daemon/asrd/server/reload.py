@@ -136,8 +136,12 @@ def with_what_stays(old: Config, new: Config) -> Config:
             new.supervision,
             breaker_failures=old.supervision.breaker_failures,
             breaker_open_s=old.supervision.breaker_open_s,
+            watchdog_s=old.supervision.watchdog_s,
         ),
         recording=old.recording,
+        monitoring=old.monitoring,
+        tracing=old.tracing,
+        log_format=old.log_format,
     )
 
 
