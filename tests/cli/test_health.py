@@ -46,6 +46,21 @@ def test_a_daemon_that_is_not_ready(asrd: Run, daemon: FakeDaemon, socket: Path)
     assert daemon.heard[1] == GetHealth(deep=False)
 
 
+def test_it_is_waited_for(asrd: Run, daemon: FakeDaemon, socket: Path) -> None:
+    answers = iter([health(is_ready=False), health(is_ready=False)])
+    daemon.rules[GetHealth] = lambda _: [next(answers, health())]
+    outcome = asrd("health", "--socket", socket, "--wait-s", "30")
+    assert (outcome.code, outcome.out.splitlines()[0]) == (0, "ready, up for 1 h 2 min")
+    assert daemon.heard.count(GetHealth()) == 3
+
+
+def test_a_daemon_that_never_comes_is_waited_for_in_vain(asrd: Run, tmp_path: Path) -> None:
+    started_s = time.monotonic()
+    outcome = asrd("health", "--socket", tmp_path / "none", "--wait-s", "0.3")
+    assert outcome.code == 69
+    assert time.monotonic() - started_s >= 0.3
+
+
 ECHO = ModelHealth(
     model="echo",
     state="ready",

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 def health(
     deep: Annotated[bool, typer.Option("--deep", help="Run a real inference.")] = False,
+    wait_s: Annotated[
+        float, typer.Option("--wait-s", min=0, help="Wait until it is ready, for so long at most.")
+    ] = 0.0,
     json: JsonOption = False,
     socket: SocketOption = None,
 ) -> None:
@@ -26,13 +29,35 @@ def health(
     import asyncio
 
     try:
-        found = asyncio.run(_ask(socket, deep=deep))
+        found = asyncio.run(_ask_until_ready(socket, deep=deep, wait_s=wait_s))
     except CommandError as error:
         if json:
             say('{"state": "unreachable", "live": false, "ready": false}')
         raise typer.Exit(report(error)) from None
     say(_as_json(found) if json else _as_text(found))
     raise typer.Exit(Exit.OK if found.ready else Exit.UNAVAILABLE)
+
+
+LOOK_S = 0.1
+"""While it is waited for: how often it is asked."""
+
+
+async def _ask_until_ready(socket: "Path | None", *, deep: bool, wait_s: float) -> "Health":
+    """The first answer that says ready, or what there is when the time is up."""
+    import asyncio
+    import time
+
+    until_s = time.monotonic() + wait_s
+    while True:
+        is_last = time.monotonic() >= until_s
+        try:
+            found = await _ask(socket, deep=deep)
+            if found.ready or is_last:
+                return found
+        except CommandError:
+            if is_last:
+                raise
+        await asyncio.sleep(LOOK_S)
 
 
 async def _ask(socket: "Path | None", *, deep: bool) -> "Health":
