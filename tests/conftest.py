@@ -1,5 +1,6 @@
 """Real models and real recordings, shared by all tests."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,11 @@ from asrd_moonshine import MoonshineProvider
 # A shell starts its background jobs with Ctrl-C ignored, which children inherit: undone here, so
 # that tests of Ctrl-C say the same wherever they are run.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Nobody's own configuration reaches the tests: there is no such folder, and no variable.
+os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
+for _name in [name for name in os.environ if name.upper().startswith("ASRD_")]:
+    del os.environ[_name]
 
 TESTS = Path(__file__).parent
 TINY_WHISPER = TESTS / "tiny_whisper"

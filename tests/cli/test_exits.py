@@ -53,6 +53,13 @@ def test_errors_and_their_lines(error: BaseException, code: int, line: str) -> N
     assert judge(error) == (code, line)
 
 
+def test_a_configuration_with_several_mistakes_is_told_on_as_many_lines(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert report(StartupError("a.toml: one\nb.toml: two", 78)) == 78
+    assert capsys.readouterr().err == "asrd: a.toml: one\nasrd: b.toml: two\n"
+
+
 def test_a_mistake_of_ours_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(ZeroDivisionError("x\ny")) == 70
     told = capsys.readouterr().err

@@ -41,6 +41,13 @@ def test_a_key_alone_belongs_to_the_provider_in_use() -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["api_key", "openai.token", "x.client_secret"])
+def test_what_looks_secret_is_refused_and_not_repeated(name: str) -> None:
+    with pytest.raises(typer.BadParameter, match="looks like a secret") as told:
+        read_settings([f"{name}=hunter2"], "moonshine")
+    assert "hunter2" not in str(told.value)
+
+
 def test_numbers_and_truth_are_told_from_text() -> None:
     values = read_settings(["a=1", "b=1.5", "c=True", "d=no", "e="], "x")["x"]
     assert values == {"a": 1, "b": 1.5, "c": True, "d": "no", "e": ""}

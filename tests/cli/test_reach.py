@@ -67,6 +67,16 @@ def test_settings_of_a_provider_need_a_daemon_of_ones_own(socket: Path) -> None:
     assert "--option=echo.latency_ms=5" in caught.value.args[0]
 
 
+def test_a_setting_is_the_configured_providers_where_nobody_names_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the daemon of one's own is configured, too."""
+    assert reach.wanted_daemon(None, None, None, ["a=1"]).settings == {"moonshine": {"a": 1}}
+    monkeypatch.setenv("ASRD_PROVIDER", "whisper_cpp")
+    assert reach.wanted_daemon(None, None, None, ["a=1"]).settings == {"whisper_cpp": {"a": 1}}
+    assert reach.wanted_daemon(None, "echo", None, ["a=1"]).settings == {"echo": {"a": 1}}
+
+
 def test_a_named_socket_must_answer(socket: Path) -> None:
     with pytest.raises(CommandError, match="no daemon answers") as caught:
         run(Wanted(socket=socket), socket, None)

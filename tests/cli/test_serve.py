@@ -1,5 +1,9 @@
 """`asrd serve`: what its options and its file make of the configuration, and how it refuses."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +12,7 @@ import pytest
 
 from asrd.choices import Loading, LogLevel, WarmUp
 from asrd.config import Config, LadderRule, ProviderConfig, Recording, Residency, Scheduling
+from asrd.configuring.layers import SYSTEM_FILE
 from asrd.errors import StartupError
 from asrd.server.reload import ReadConfig
 from cli.conftest import Run
@@ -68,7 +73,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
         noted.sockets.append(socket_path)
         return NO_DAEMON
 
-    monkeypatch.setattr("asrd.server.logs.configure", noted.levels.append)
+    monkeypatch.setattr("asrd.server.logs.configure", lambda level, _: noted.levels.append(level))
     monkeypatch.setattr("asrd.server.app.serve", serve)
     return noted
 
@@ -126,7 +131,7 @@ def test_options_reach_the_daemon(asrd: Run, started: Started, socket: Path) -> 
 
 def test_without_options_everything_is_as_usual(config_of: Callable[..., Config]) -> None:
     config = config_of(None)
-    assert config == Config(providers={"moonshine": ProviderConfig()})
+    assert config == Config()
     assert config.loading_of("moonshine") is Loading.EAGER
 
 
@@ -227,6 +232,10 @@ def test_the_settings_of_another_provider_are_that_providers(
         (["--slots", "-1"], "--slots"),
         (["--slots", "all"], "--slots"),
         (["--idle-ttl-s", "0"], "--idle-ttl-s"),
+        (["--idle-ttl-s", "inf"], "--idle-ttl-s"),
+        (["--idle-ttl-s", "nan"], "--idle-ttl-s"),
+        (["--max-models", str(2**60)], "--max-models"),
+        (["--slots", "9" * 20], "--slots"),
         (["--loading", "sometimes"], "--loading"),
         (["--warm-up", "hot"], "--warm-up"),
         (["--option", "threads"], "--option"),
@@ -246,7 +255,7 @@ def test_a_daemon_that_cannot_start_says_so(asrd: Run, monkeypatch: pytest.Monke
     def fail(config: Config, *, read: ReadConfig) -> int:
         raise StartupError("the address is in use: stop the other one", 75)
 
-    monkeypatch.setattr("asrd.server.logs.configure", lambda _: None)
+    monkeypatch.setattr("asrd.server.logs.configure", lambda *_: None)
     monkeypatch.setattr("asrd.server.app.serve_stdio", fail)
     outcome = asrd("serve", "--stdio")
     assert outcome.code == 75
@@ -269,7 +278,7 @@ def test_a_file_that_is_not_there(asrd_process: Run, tmp_path: Path) -> None:
         ("provider = ", "is not TOML"),
         ("[providers.echo]\nloadin = 'lazy'", "no providers.echo.loadin; did you mean 'loading'"),
         ("[residency]\nmax_models = 0", "residency.max_models"),
-        ("log_level = 'loud'", "log_level: invalid enum value 'loud'; there are debug, info"),
+        ("log_level = 'loud'", "log_level: 'loud' is none of debug, info"),
         ("[residency]\nmemory_budget = 'much'", "residency.memory_budget"),
     ],
 )
@@ -299,7 +308,119 @@ def test_a_file_that_names_what_does_not_exist_is_told_what_does(
     path.write_text(text)
     outcome = asrd_process("serve", "--stdio", "--config", path)
     assert (outcome.code, outcome.out) == (78, "")
-    assert f"did you mean '{near}'?" in outcome.error
+    log, error = outcome.err.splitlines()
+    assert json.loads(log)["event"] == "configuration"
+    assert f"did you mean '{near}'?" in error
+
+
+def test_the_configuration_is_logged_once_and_masked(asrd_process: Run, tmp_path: Path) -> None:
+    """A file of the user's, a variable and flags; the daemon ends with its stdin."""
+    own = tmp_path / "asrd" / "config.toml"
+    own.parent.mkdir()
+    key = tmp_path / "key"
+    key.write_text("hunter2")
+    key.chmod(0o604)
+    own.write_text(
+        'provider = "echo"\nlog_format = "json"\nfallback = ["moonshine"]\n'
+        f'[providers.process.settings]\ncommand = {{ file = "{key}" }}\ntext_key = "t"\n'
+    )
+    outcome = asrd_process(
+        *("serve", "--stdio", "--max-models", "3"),
+        environment={
+            "XDG_CONFIG_HOME": str(tmp_path),
+            "ASRD_LIMITS__MAX_SESSIONS": "500",
+            "ASRD_PORT": "1",
+            "ASRD_MONITORING__EXPOSE": "true",
+        },
+    )
+    lines = [json.loads(line) for line in outcome.err.splitlines() if line.startswith("{")]
+    (line,) = [line for line in lines if line["event"] == "configuration"]
+    assert line["layers"] == [str(own), "the environment", "flags"]
+    values = line["values"]
+    assert (values["limits.max_sessions"], values["residency.max_models"]) == (500, 3)
+    assert values["provider"] == "echo"
+    assert values["providers.process.settings.command"] == "***"
+    assert values["providers.process.settings.text_key"] == "t"
+    assert values["limits.max_streams"] == 64
+    doubts = [line["problem"] for line in lines if line["event"] == "configuration_doubtful"]
+    assert doubts[0] == "ASRD_PORT names no key of asrd"
+    assert "others can read" in doubts[1]
+    assert len(doubts) == 2
+    assert "hunter2" not in outcome.err
+
+
+def test_a_start_without_a_configuration_imports_nothing_that_reads_one(tmp_path: Path) -> None:
+    """It would cost a tenth of a second; flags are checked by who takes them."""
+    program = (
+        "import sys\n"
+        "from asrd.cli.app import main\n"
+        "from asrd.server import app\n"
+        "app.serve = lambda *_, **__: 7\n"
+        "code = main(['serve', '--provider=echo', '--slots=2', '--memory-budget=1GB'])\n"
+        "assert code == 7, code\n"
+        "print('pydantic_settings' in sys.modules, 'asrd.configuring.checking' in sys.modules)\n"
+    )
+
+    def found(**variables: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            check=True,
+            env={**os.environ, **variables},
+        )
+        return done.stdout.decode().strip()
+
+    if not SYSTEM_FILE.exists():
+        assert found() == "False False"
+    assert found(ASRD_MODEL="echo") == "True True"
+
+
+def test_a_setting_that_looks_secret_is_refused_on_the_command_line(
+    asrd: Run, started: Started
+) -> None:
+    outcome = asrd("serve", "--option", "openai.api_key=hunter2")
+    assert outcome.code == 64
+    assert "'openai.api_key' looks like a secret" in outcome.error
+    assert "{ file = ... } or { credential = ... }" in outcome.error
+    assert "hunter2" not in outcome.err
+    assert not started.configs
+
+
+def test_the_layers_below_the_options_count(
+    config_of: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment too, and whose settings an option sets."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "asrd").mkdir()
+    (tmp_path / "asrd" / "config.toml").write_text('provider = "whisper_cpp"\nmodel = "small"')
+    monkeypatch.setenv("ASRD_MODEL", "base")
+    monkeypatch.setenv("ASRD_RESIDENCY__MAX_MODELS", "4")
+    config = config_of(None, "--option=threads=2", "--required", "--max-models=2")
+    assert (config.provider, config.model) == ("whisper_cpp", "base")
+    assert config.of("whisper_cpp") == ProviderConfig(required=True, settings={"threads": 2})
+    assert config.residency.max_models == 2
+    assert config_of(None, "--provider=echo").model is None
+
+
+def test_all_layers_are_read_again_when_they_are_asked_for(
+    asrd: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at SIGHUP: a file that was not there at the start counts, and flags go on to win."""
+    found: list[Config] = []
+
+    def serve(config: Config, *, socket_path: Path, read: ReadConfig) -> int:
+        (tmp_path / "system.toml").write_text("endpointing_ms = 700\n[residency]\nmax_models = 9")
+        found.extend([config, read()])
+        (tmp_path / "system.toml").write_text("endpointing_ms = 7")
+        with pytest.raises(StartupError, match="endpointing_ms: 7 is out of range"):
+            read()
+        return NO_DAEMON
+
+    monkeypatch.setattr("asrd.server.logs.configure", lambda *_: None)
+    monkeypatch.setattr("asrd.server.app.serve", serve)
+    assert asrd("serve", "--socket", tmp_path / "s", "--max-models=2").code == NO_DAEMON
+    assert [config.endpointing_ms for config in found] == [500, 700]
+    assert [config.residency.max_models for config in found] == [2, 2]
 
 
 def test_a_size_that_is_none(asrd_process: Run) -> None:

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from asrd import ProviderError, read_settings
-from asrd.config_file import read_config
+from asrd.config import Config
+from asrd.configuring.layers import Places
+from asrd.configuring.reading import read
+from asrd.secrets import unwrapped
 from asrd_process import ProcessProvider, ProcessSettings
 from asrd_process.output import OutputFormat
 from support.listening import pcm
@@ -65,10 +68,15 @@ class OnlineRecognizer:
 """
 
 
+def read_config(path: Path) -> Config:
+    nowhere = CONTRIB / "no such file"
+    return read(Places(system=nowhere, user=nowhere, given=path)).config
+
+
 @pytest.mark.parametrize("path", sorted(CONTRIB.glob("*.toml")), ids=lambda path: path.name)
 def test_each_configuration_is_one(path: Path) -> None:
     config = read_config(path)
-    settings = config.of(config.provider).settings
+    settings = unwrapped(config.of(config.provider).settings)
     chosen = read_settings(ProcessSettings, settings, provider="process")
     assert ProcessProvider().status(config.model or "program").is_present
     assert ("{model}" in chosen.command) == (config.model is not None)
@@ -108,7 +116,7 @@ def test_the_script_prints_lines_that_the_provider_reads(tmp_path: Path) -> None
         {"text": "word", "final": False},
         {"text": "word word", "final": True},
     ]
-    settings = read_config(CONTRIB / "sherpa-onnx.toml").of("process").settings
+    settings = unwrapped(read_config(CONTRIB / "sherpa-onnx.toml").of("process").settings)
     chosen = read_settings(ProcessSettings, settings, provider="process")
     assert chosen.ready_pattern in heard.stderr.decode()
     output = OutputFormat(

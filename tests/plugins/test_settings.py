@@ -75,3 +75,13 @@ def test_an_error_names_the_key_and_what_it_takes(key: str, value: Setting, sent
 def test_a_provider_without_settings_says_so() -> None:
     with pytest.raises(ProviderError, match=r"sample has no setting 'x'; it has none\."):
         read_settings(Nothing, {"x": 1}, provider="sample")
+
+
+def test_what_looks_secret_is_not_told() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Keyed:
+        api_key: int = 0
+
+    with pytest.raises(ProviderError) as caught:
+        read_settings(Keyed, {"api_key": "hunter2"}, provider="sample")
+    assert str(caught.value) == "The sample setting 'api_key' must be a whole number, not ***."

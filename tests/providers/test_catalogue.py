@@ -1,5 +1,6 @@
 """Which model is meant by what was asked for, and what takes over from it."""
 
+import traceback
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from asrd.providers.catalogue import Catalogue, ModelKey, decodes_at_most
 from asrd.providers.registry import Registry, UnknownProvider, discover
 from asrd.providers.residency import Footprint
 from asrd.providers.spec import Provider
+from asrd.secrets import Secret
 from support.workers import UNRULY
 
 ECHO = ModelKey(provider="echo", model="echo")
@@ -399,3 +401,68 @@ def test_another_configuration_gives_other_keys_for_the_same_names(registry: Reg
     assert not catalogue.is_current(key)
     assert dict(catalogue.key(None, None).settings) == {"latency_ms": 7}
     assert catalogue.is_current(catalogue.key(None, None))
+
+
+# ── secrets ───────────────────────────────────────────────────────────────────────────────────
+
+SECRET = ProviderConfig(settings={"strictness": Secret("hunter2")})
+
+
+def test_a_provider_is_handed_secrets_as_texts(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To whatever it is asked with its settings."""
+    handed: list[Any] = []
+
+    def size(given: Any) -> int:
+        handed.append(given)
+        return 7
+
+    picky = type(registry.get("picky").provider)
+    monkeypatch.setattr(picky, "check_settings", lambda self, given: handed.append(given))
+    monkeypatch.setattr(picky, "size_bytes", lambda self, _, given: size(given))
+    monkeypatch.setattr(picky, "wants_gpu", lambda self, given: handed.append(given))
+    catalogue = catalogue_of(registry, providers={"picky": SECRET})
+    catalogue.check()
+    key = catalogue.key("picky", None)
+    catalogue.size(key)
+    catalogue.wants_gpu(key)
+    call = catalogue.load_call(key, 1)
+    assert isinstance(call, calls.LoadModel)
+    assert [*handed, call.settings] == [{"strictness": "hunter2"}] * 4
+    assert "hunter2" not in repr(key)
+    assert catalogue.is_current(key)
+
+
+def test_what_a_plugin_says_of_a_secret_is_masked(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = catalogue_of(registry, providers={"picky": SECRET}, scheduling=Scheduling(slots=4))
+    with pytest.raises(ProviderError) as told:
+        catalogue.check()
+    assert str(told.value) == ("The picky setting 'strictness' must be a whole number, not ***.")
+    assert "hunter2" not in "".join(traceback.format_exception(told.value))
+
+    def fail(*given: Any) -> None:
+        raise RuntimeError(f"no {given[1:]!r}")
+
+    picky = type(registry.get("picky").provider)
+    for name in ("spread", "size_bytes", "wants_gpu"):
+        monkeypatch.setattr(picky, name, fail)
+    with capture_logs() as lines:
+        key = catalogue.key("picky", None)
+        catalogue.size(key)
+        catalogue.wants_gpu(key)
+    events = ["settings_not_spread", "size_unknown", "gpu_wish_unknown"]
+    assert [line["event"] for line in lines] == events
+    assert all("***" in line["problem"] and "hunter2" not in str(line) for line in lines)
+
+
+def test_every_provider_with_a_mistake_is_told(registry: Registry) -> None:
+    wrong = ProviderConfig(settings={"strictnes": 1})
+    catalogue = catalogue_of(registry, provider="ecko", providers={"picky": wrong})
+    with pytest.raises(ProviderError) as told:
+        catalogue.check()
+    first, second = str(told.value).splitlines()
+    assert "did you mean 'echo'?" in first
+    assert "did you mean 'strictness'?" in second

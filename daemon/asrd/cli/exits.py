@@ -109,8 +109,9 @@ def report(error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
-    if line:
-        tell(line)
+    # A configuration may have several mistakes, a line each.
+    for each in line.splitlines() if isinstance(error, StartupError) else filter(None, [line]):
+        tell(each)
     return int(code)
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from asrd.choices import Setting
+from asrd.cli import suggestions
+from asrd.secrets import is_secret_name
 
 
 class Task(StrEnum):
@@ -29,10 +31,23 @@ class Format(StrEnum):
 
 ProviderOption = Annotated[
     str | None,
-    typer.Option("--provider", "-p", metavar="NAME", help="Engine to use; see `asrd providers`."),
+    typer.Option(
+        "--provider",
+        "-p",
+        metavar="NAME",
+        help="Engine to use; see `asrd providers`.",
+        autocompletion=suggestions.providers,
+    ),
 ]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", metavar="NAME", help="Model of that provider.")
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Model of that provider.",
+        autocompletion=suggestions.models_of_provider,
+    ),
 ]
 LanguageOption = Annotated[
     str | None,
@@ -44,7 +59,8 @@ EndpointingOption = Annotated[
         "--endpointing-ms",
         min=100,
         max=5000,
-        help="Silence that ends an utterance, in ms. [default: 500; for text of files 800]",
+        help="Silence that ends an utterance, in ms. [default: the daemon's, 500; for text of "
+        "files 800]",
     ),
 ]
 SocketOption = Annotated[
@@ -80,6 +96,12 @@ def read_settings(pairs: Sequence[str], provider: str) -> dict[str, dict[str, Se
         if not is_assigned or not key:
             raise typer.BadParameter(
                 f"{pair!r} is not of the form PROVIDER.KEY=VALUE", param_hint="--option"
+            )
+        if is_secret_name(key):
+            raise typer.BadParameter(
+                f"{name!r} looks like a secret, and everybody on this machine can read a command "
+                "line: name it in a configuration, as { file = ... } or { credential = ... }",
+                param_hint="--option",
             )
         settings.setdefault(owner or provider, {})[key] = _read_value(value)
     return settings

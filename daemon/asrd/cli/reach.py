@@ -10,9 +10,9 @@ import typer
 from asrd.choices import Setting
 from asrd.cli.exits import CommandError, Exit, is_debugging
 from asrd.cli.options import read_settings, write_settings
+from asrd.cli.progress import waiting
 from asrd.client import Client, Recovery, Unreachable, connect, spawn
 from asrd.client.daemons import DEFAULT_RECOVERY
-from asrd.config import Config
 from asrd.paths import default_socket_path
 from asrd.version import __version__
 
@@ -36,13 +36,21 @@ def wanted_daemon(
     socket: Path | None, provider: str | None, model: str | None, option: list[str]
 ) -> Wanted:
     """What the options of a command ask for. Raises a usage error."""
-    settings = read_settings(option, provider or Config().provider)
+    settings = read_settings(option, provider or _configured_provider()) if option else {}
     if settings and socket is not None:
         raise typer.BadParameter(
             "a provider's settings are for `asrd serve`, not for a daemon that runs already",
             param_hint="--option",
         )
     return Wanted(socket=socket, provider=provider, model=model, settings=settings)
+
+
+def _configured_provider() -> str:
+    """The provider that a daemon of one's own takes where nobody names one."""
+    from asrd.configuring.layers import usual_places
+    from asrd.configuring.reading import read
+
+    return read(usual_places(), with_secrets=False).config.provider
 
 
 @contextlib.asynccontextmanager
@@ -68,7 +76,9 @@ async def running(socket: Path | None) -> AsyncIterator[Client]:
     """
     path = socket or default_socket_path()
     async with contextlib.AsyncExitStack() as stack:
-        yield await _running(path, stack, None)
+        with waiting("waiting for the daemon"):
+            client = await _running(path, stack, None)
+        yield client
 
 
 async def _reached(wanted: Wanted, stack: contextlib.AsyncExitStack) -> Client:

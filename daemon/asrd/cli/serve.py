@@ -1,8 +1,8 @@
 """`asrd serve`: the daemon."""
 
 import gc
+import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +14,11 @@ from asrd.cli.options import ModelOption, ProviderOption, SettingsOption, read_s
 
 if TYPE_CHECKING:
     from asrd.config import Config
+    from asrd.configuring.layers import Values
+    from asrd.configuring.reading import Reading
+
+MAX_DIGITS = 14
+"""Of a number of slots: no more than any count has."""
 
 
 def serve(
@@ -25,7 +30,8 @@ def serve(
         typer.Option("--socket", metavar="PATH", help="Where to listen.", show_default=False),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="A configuration, in TOML.")
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="A configuration, over the usual files."),
     ] = None,
     provider: ProviderOption = None,
     model: ModelOption = None,
@@ -48,11 +54,13 @@ def serve(
         ),
     ] = None,
     max_models: Annotated[
-        int | None, typer.Option(min=1, help="Models in memory at a time.")
+        int | None, typer.Option(min=1, max=2**48, help="Models in memory at a time.")
     ] = None,
     idle_ttl_s: Annotated[
         float | None,
-        typer.Option("--idle-ttl-s", min=1, help="Unload a model after so long without work."),
+        typer.Option(
+            "--idle-ttl-s", min=1, max=604_800, help="Unload a model after so long without work."
+        ),
     ] = None,
     memory_budget: Annotated[
         str | None,
@@ -81,11 +89,18 @@ def serve(
     """Run the daemon, until it is told to stop.
 
     It listens on $XDG_RUNTIME_DIR/asrd/asrd.sock (as root on /run/asrd/asrd.sock), or --socket.
-    Options win over the configuration file. The provider `auto` is the one that suits the machine.
-    `kill -HUP` has a running daemon read the file again; its log says what has changed.
+    Options win over the configuration; see `asrd config`. The provider `auto` is the one that suits
+    the machine. `kill -HUP` has a running daemon read the configuration again; its log says what
+    has changed.
     """
     gc.disable()  # the daemon enables it once it is put together
+    import structlog
+
+    from asrd.configuring.layers import Value, usual_places
+    from asrd.configuring.reading import read
+    from asrd.configuring.writing import log_fields
     from asrd.paths import default_socket_path
+    from asrd.server import app, logs
 
     if stdio and socket is not None:
         raise typer.BadParameter("--stdio and --socket exclude each other", param_hint="--socket")
@@ -94,75 +109,59 @@ def serve(
     if stdio and sys.stdout is None:
         raise CommandError("stdout is closed", Exit.IO, "connect it to the client")
 
-    def read() -> "Config":
-        """The file with the options over it."""
-        settled = _with_provider(_base(config), provider, model, option or [])
-        own = settled.of(settled.provider)
-        own = replace(
-            own,
-            loading=loading or own.loading,
-            warm_up=warm_up or own.warm_up,
-            required=required or own.required,
-        )
-        rule, scheduling = settled.residency, settled.scheduling
-        is_enabled = scheduling.ladder.enabled if ladder is None else ladder
-        return replace(
-            settled,
-            log_level=log_level or settled.log_level,
-            fallback=tuple(fallback) if fallback else settled.fallback,
-            providers={**settled.providers, settled.provider: own},
-            residency=replace(
-                rule,
-                max_models=max_models or rule.max_models,
-                idle_ttl_s=idle_ttl_s or rule.idle_ttl_s,
-                memory_budget=_size(memory_budget) or rule.memory_budget,
-            ),
-            scheduling=replace(
-                scheduling,
-                slots=_slots(slots) or scheduling.slots,
-                ladder=replace(scheduling.ladder, enabled=is_enabled),
-            ),
-            recording=replace(
-                settled.recording,
-                directory=str(record) if record is not None else settled.recording.directory,
-            ),
-        )
+    if idle_ttl_s is not None and math.isnan(idle_ttl_s):  # in no range, and beyond none
+        raise typer.BadParameter("'nan' is no number of seconds", param_hint="--idle-ttl-s")
+    size, slot_count = _size(memory_budget), _slots(slots)
 
-    settled = read()
-    from asrd.server import app, logs
+    def flags(configured: str) -> "Values":
+        """What the options say, where the layers below them name that provider."""
+        name = provider or configured
+        own = ("providers", name)
+        given: dict[str, tuple[tuple[str, ...], object]] = {
+            "--provider": (("provider",), provider),
+            "--model": (("model",), model),
+            "--loading": ((*own, "loading"), loading),
+            "--warm-up": ((*own, "warm_up"), warm_up),
+            "--required": ((*own, "required"), required or None),
+            "--fallback": (("fallback",), fallback or None),
+            "--max-models": (("residency", "max_models"), max_models),
+            "--idle-ttl-s": (("residency", "idle_ttl_s"), idle_ttl_s),
+            "--memory-budget": (("residency", "memory_budget"), size),
+            "--slots": (("scheduling", "slots"), slot_count),
+            "--ladder": (("scheduling", "ladder", "enabled"), ladder),
+            "--record": (("recording", "directory"), None if record is None else str(record)),
+            "--log-level": (("log_level",), log_level),
+        }
+        for owner, settings in read_settings(option or [], name).items():
+            for key, value in settings.items():
+                path = ("providers", owner, "settings", key)
+                given[f"--option={owner}.{key}"] = (path, value)
+        return {
+            path: Value(value, flag) for flag, (path, value) in given.items() if value is not None
+        }
 
-    logs.configure(settled.log_level)
+    places = usual_places(config)
+    reading = read(places, flags)
+    logs.configure(reading.config.log_level, reading.config.log_format)
+    log = structlog.get_logger()
+    log.info("configuration", **log_fields(reading, is_whole=not logs.is_for_people()))
+
+    def read_again() -> "Config":
+        again = read(places, flags)
+        tell_warnings(again)
+        return again.config
+
+    def tell_warnings(told: "Reading") -> None:
+        for warning in told.warnings:
+            log.warning("configuration_doubtful", problem=warning)
+
+    tell_warnings(reading)
     if stdio:
-        code = app.serve_stdio(settled, read=read)
+        code = app.serve_stdio(reading.config, read=read_again)
     else:
-        code = app.serve(settled, socket_path=socket or default_socket_path(), read=read)
+        path = socket or default_socket_path()
+        code = app.serve(reading.config, socket_path=path, read=read_again)
     raise typer.Exit(code)
-
-
-def _base(path: Path | None) -> "Config":
-    from asrd.config import Config
-    from asrd.config_file import read_config
-
-    return Config() if path is None else read_config(path)
-
-
-def _with_provider(
-    config: "Config", provider: str | None, model: str | None, option: list[str]
-) -> "Config":
-    from asrd.config import ProviderConfig
-
-    name = provider or config.provider
-    providers = dict(config.providers)
-    for owner, settings in read_settings(option, name).items():
-        own = providers.get(owner, ProviderConfig())
-        providers[owner] = replace(own, settings={**own.settings, **settings})
-    is_other = name != config.provider
-    return replace(
-        config,
-        provider=name,
-        model=model or (None if is_other else config.model),
-        providers=providers,
-    )
 
 
 def _slots(text: str | None) -> int | Literal["auto"] | None:
@@ -170,19 +169,16 @@ def _slots(text: str | None) -> int | Literal["auto"] | None:
         return None
     if text == "auto":
         return "auto"
-    if text.isascii() and text.isdigit() and int(text):
+    if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and int(text):
         return int(text)
     raise typer.BadParameter(f"{text!r} is no number from 1 on, nor auto", param_hint="--slots")
 
 
 def _size(text: str | None) -> str | None:
-    from msgspec import ValidationError, convert
+    from asrd.ranges import is_size
 
-    from asrd.config import Size
-
-    try:
-        return None if text is None else convert(text, Size)
-    except ValidationError:
-        raise typer.BadParameter(
-            f"{text!r} is no size such as 4GB or 60%", param_hint="--memory-budget"
-        ) from None
+    if text is None or is_size(text):
+        return text
+    raise typer.BadParameter(
+        f"{text!r} is no size such as 4GB or 60%", param_hint="--memory-budget"
+    )

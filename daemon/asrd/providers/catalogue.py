@@ -10,11 +10,12 @@ from msgspec import convert
 
 from asrd.choices import Loading, Setting
 from asrd.config import LOCAL_GROUP, Config
-from asrd.errors import ModelUnavailable
+from asrd.errors import ModelUnavailable, ProviderError
 from asrd.providers import calls
 from asrd.providers.inspection import usable_cores
 from asrd.providers.registry import Registered, Registry, UnknownProvider
 from asrd.providers.residency import Footprint
+from asrd.secrets import hidden, unwrapped
 
 log = structlog.get_logger()
 
@@ -100,16 +101,28 @@ class Catalogue:
         return self._spread[name]
 
     def _find_settings(self, name: str, entry: Registered) -> tuple[tuple[str, Setting], ...]:
-        own = self._config.of(name).settings
+        own = self._given(name)
         decodes = decodes_at_most(self._config, name, self._cores)
         if decodes > 1 and not entry.provider.is_remote:
             try:
                 spread = dict(entry.provider.spread(own, decodes))
                 return tuple(sorted(convert(spread, dict[str, Setting]).items()))
             except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything
-                problem = f"{type(error).__name__}: {error}"
-                log.warning("settings_not_spread", provider=name, problem=problem)
+                self._warn("settings_not_spread", name, error)
         return tuple(sorted(own.items()))
+
+    def _given(self, name: str) -> dict[str, Setting]:
+        """The settings that a provider is handed, with the secrets among them: all that is said
+        of them in a log or an error goes through `_safely`."""
+        return unwrapped(self._config.of(name).settings)
+
+    def _safely(self, name: str, problem: str) -> str:
+        """What a plugin says of its settings, with a mask in place of each secret."""
+        return hidden(problem, self._config.of(name).settings)
+
+    def _warn(self, event: str, name: str, error: Exception) -> None:
+        problem = self._safely(name, f"{type(error).__name__}: {error}")
+        log.warning(event, provider=name, problem=problem)
 
     @cached_property
     def _cores(self) -> int:
@@ -162,22 +175,39 @@ class Catalogue:
         """See whether the configuration names what exists, and sets what can be set.
 
         Raises:
-            ProviderError: it does not; the message names the nearest that does.
+            ProviderError: it does not; the message names the nearest that does, on a line for each
+                provider that something is wrong with.
             UnknownProvider: so for a provider.
             ModelUnavailable: so for a model, if nothing could bring it here.
         """
         names = [_split(entry)[0] for entry in self._config.fallback]
         for name, own in self._config.providers.items():
             names += [name, *(_split(entry)[0] for entry in own.fallback or ())]
-        for name in (self._config.provider, *names):
+        problems = []
+        for name in dict.fromkeys((self._config.provider, *names)):
             if name not in self._registry.broken:
-                self._registry.get(name).check_settings(self._config.of(name).settings)
+                try:
+                    self._check_settings(name)
+                except (ProviderError, UnknownProvider) as error:
+                    problems.append(error)
+        if len(problems) > 1:
+            raise ProviderError("\n".join(map(str, problems)))
+        if problems:
+            raise problems[0]
         for name, model in self._named_models():
             status = self._registry.get(name).status(model)
             if not status.is_present and not status.remedy:
                 raise ModelUnavailable(status.problem)
             if not status.is_present:
                 log.warning("model_missing", problem=status.problem, remedy=status.remedy)
+
+    def _check_settings(self, name: str) -> None:
+        entry = self._registry.get(name)
+        try:
+            entry.check_settings(self._given(name))
+        except ProviderError as error:
+            # Not from it: the plugin's own words may be shown with a traceback.
+            raise ProviderError(self._safely(name, str(error))) from None
 
     def _named_models(self) -> Iterator[tuple[str, str]]:
         """Every model that the configuration names, of plugins that are well."""
@@ -216,8 +246,7 @@ class Catalogue:
         try:
             size_bytes = index(entry.provider.size_bytes(key.model, dict(key.settings)))
         except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything
-            problem = f"{type(error).__name__}: {error}"
-            log.warning("size_unknown", provider=key.provider, problem=problem)
+            self._warn("size_unknown", key.provider, error)
             size_bytes = entry.status(key.model).size_bytes
         return Footprint(memory_bytes=size_bytes)
 
@@ -230,8 +259,7 @@ class Catalogue:
         try:
             return not provider.is_remote and bool(provider.wants_gpu(dict(key.settings)))
         except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything
-            problem = f"{type(error).__name__}: {error}"
-            log.warning("gpu_wish_unknown", provider=key.provider, problem=problem)
+            self._warn("gpu_wish_unknown", key.provider, error)
             return False
 
     def load_call(self, key: ModelKey, call_id: int) -> calls.AnyCall:

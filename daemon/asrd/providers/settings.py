@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 from asrd.choices import Setting
 from asrd.errors import ProviderError
+from asrd.secrets import MASK, is_secret_name
 
 Settings = TypeVar("Settings")
 
@@ -20,7 +21,8 @@ def read_settings(kind: type[Settings], given: Mapping[str, Setting], *, provide
 
     Raises:
         ProviderError: an unknown key (the nearest known one is named), a wrong type, or a value
-            outside its bounds; the sentence names `provider` and the key.
+            outside its bounds; the sentence names `provider` and the key, and no value of a key
+            that looks secret.
     """
     hints = get_type_hints(kind, include_extras=True)
     known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
@@ -30,7 +32,8 @@ def read_settings(kind: type[Settings], given: Mapping[str, Setting], *, provide
             raise ProviderError(f"{provider} has no setting '{key}'; {_nearest(key, known)}")
         problem, values[key] = _check(hints[key], value)
         if problem:
-            raise ProviderError(f"The {provider} setting '{key}' must be {problem}, not {value!r}.")
+            shown = MASK if is_secret_name(key) else repr(value)
+            raise ProviderError(f"The {provider} setting '{key}' must be {problem}, not {shown}.")
     return kind(**values)
 
 
