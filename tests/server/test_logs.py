@@ -1,6 +1,5 @@
-"""Logs on stderr: lines of JSON, or for people, and never the end of the daemon."""
+"""Logs: lines of JSON, for people or for journald, and never the end of the daemon."""
 
-import errno
 import json
 import os
 import pty
@@ -8,14 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from asrd.server import logs as module
-from asrd.server.logs import LAST_LINES_S, LEVELS, MAX_WAITING_BYTES, LogWriter
-from support.unread import FILLING, full_pipe
-from support.waiting import wait_until
+from asrd.server.logs import LAST_LINES_S, LEVELS
+from support.journald import Journald
+from support.unread import full_pipe
 
 SCRIPT = """
 import structlog
@@ -157,156 +154,89 @@ print("done")
     assert done.stdout == b"done\n"
 
 
-# ── the writer ────────────────────────────────────────────────────────────────────────────────
+def test_what_is_said_too_often_is_counted_and_told_at_the_end() -> None:
+    script = """
+import structlog
+from asrd.server import logs
+logs.configure({level!r})
+log = structlog.get_logger()
+for number in range(1000):
+    log.info("crowd", number=number)
+log.info("other")
+"""
+    lines = told_by(script.format(level="info"))
+    assert [line["number"] for line in lines if line["event"] == "crowd"] == list(range(20))
+    assert [line["event"] for line in lines[20:]] == ["other", "log_lines_suppressed"]
+    assert lines[-1]["lines"] == 980
+    assert lines[-1]["events"] == {"crowd": 980}
+    assert len(told_by(script.format(level="debug"))) == 1001
 
 
-class Pipe:
-    """A writer on a pipe that is full, and its other end."""
-
-    def __init__(self) -> None:
-        self.reader, self.fd = full_pipe()
-        self.writer = LogWriter(self.fd, lambda count: b"lost %d\n" % count)
-
-    def read(self, until: bytes) -> bytes:
-        """Everything up to the line, without what the pipe was filled with."""
-        got = b""
-        while not got.endswith(until):
-            got += os.read(self.reader, 2**16)
-        return got.replace(FILLING, b"")
-
-    def __enter__(self) -> "Pipe":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.reader)  # a write that waits fails
-        self.writer.drain(5.0)
-        os.close(self.fd)
+def told_by(script: str) -> list[dict[str, object]]:
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, timeout=60
+    )
+    return [json.loads(line) for line in done.stderr.splitlines()]
 
 
-def test_lines_wait_for_a_reader_and_come_in_order() -> None:
-    with Pipe() as pipe:
-        for number in range(100):
-            assert pipe.writer.write(b"line %d\n" % number) > 0
-        assert not pipe.writer.drain(0.05)
-        lines = pipe.read(b"line 99\n").splitlines()
-        assert lines == [b"line %d" % number for number in range(100)]
-        assert pipe.writer.drain(5.0)
+# ── journald ──────────────────────────────────────────────────────────────────────────────────
+
+TO_JOURNAL = """
+import sys, structlog
+from pathlib import Path
+from asrd.choices import LogFormat
+from asrd.server import logs
+logs.configure("info", LogFormat(sys.argv[2]), Path(sys.argv[1]))
+log = structlog.get_logger()
+log.info("stream_ended", session="s1", stream=3, audio_s=1.5, client=None)
+log.warning("two", text="a\\nb")
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("four")
+"""
 
 
-def test_what_finds_no_room_is_counted_and_told_where_it_is_missing() -> None:
-    """Also when nothing is logged afterwards: that is when somebody looks."""
-    with Pipe() as pipe:
-        pipe.writer.write(b"first\n")
-        wait_until(lambda: not pipe.writer._waiting, "the thread to be stuck with it")
-        line = b"x" * 999 + b"\n"
-        fitting = MAX_WAITING_BYTES // len(line)
-        for _ in range(fitting + 7):
-            pipe.writer.write(line)
-        assert pipe.writer._waiting_bytes <= MAX_WAITING_BYTES
-        assert pipe.writer.write(b"short, but behind the gap\n")
-        lines = pipe.read(b"lost 8\n").splitlines(keepends=True)
-        assert lines == [b"first\n", *[line] * fitting, b"lost 8\n"]
-        pipe.writer.write(b"again\n")
-        assert pipe.read(b"again\n") == b"again\n"
+def run_for_journal(path: Path, form: str, stderr: int, **environment: str) -> bytes:
+    done = subprocess.run(
+        [sys.executable, "-c", TO_JOURNAL, str(path), form],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env={**os.environ, **environment},
+        check=True,
+        timeout=60,
+    )
+    return done.stderr or b""
 
 
-def test_what_could_not_be_written_is_told_before_what_can() -> None:
-    """A disk that is full and has room again."""
-    reader, writer_fd = os.pipe()
-    full = os.open("/dev/full", os.O_WRONLY)
-    target = os.dup(full)
-    writer = LogWriter(target, lambda count: b"lost %d\n" % count)
-    try:
-        writer.write(b"one\n")
-        assert writer.drain(5.0)
-        writer.write(b"two\nthree\n")
-        assert writer.drain(5.0)
-        os.dup2(writer_fd, target)
-        writer.write(b"four\n")
-        assert writer.drain(5.0)
-        assert os.read(reader, 100) == b"lost 3\nfour\n"
-        writer.write(b"five\n")
-        assert writer.drain(5.0)
-        assert os.read(reader, 100) == b"five\n"
-    finally:
-        for descriptor in (reader, writer_fd, full, target):
-            os.close(descriptor)
+def test_where_stderr_is_the_journal_each_value_is_a_field(tmp_path: Path) -> None:
+    with Journald(tmp_path / "socket") as journald, (tmp_path / "stderr").open("wb") as stderr:
+        status = os.fstat(stderr.fileno())
+        stream = f"{status.st_dev}:{status.st_ino}"
+        run_for_journal(journald.path, "auto", stderr.fileno(), JOURNAL_STREAM=stream)
+        ended, two, four = journald.entries()
+        assert not (tmp_path / "stderr").read_bytes()
+        run_for_journal(journald.path, "auto", stderr.fileno(), JOURNAL_STREAM="1:1")
+        assert not journald.entries()  # something else has been put in its place
+        assert json.loads((tmp_path / "stderr").read_bytes().splitlines()[0])["stream"] == 3
+    assert ended == {
+        "MESSAGE": "stream ended session=s1 stream=3 audio_s=1.5",
+        "PRIORITY": "6",
+        "SYSLOG_IDENTIFIER": "asrd",
+        "ASRD_EVENT": "stream_ended",
+        "ASRD_SESSION": "s1",
+        "ASRD_STREAM": "3",
+        "ASRD_AUDIO_S": "1.5",
+    }
+    assert (two["PRIORITY"], two["ASRD_TEXT"]) == ("4", "a\nb")
+    assert two["MESSAGE"] == "two text=a b"
+    assert four["PRIORITY"] == "3"
+    assert four["MESSAGE"] == "four ZeroDivisionError: division by zero"
+    assert four["ASRD_EXCEPTION"].startswith("Traceback")
 
 
-def test_a_descriptor_that_somebody_made_non_blocking_loses_nothing() -> None:
-    with Pipe() as pipe:
-        os.set_blocking(pipe.fd, False)
-        pipe.writer.write(b"a" * 100_000 + b"\n")
-        pipe.writer.write(b"end\n")
-        assert pipe.read(b"end\n") == b"a" * 100_000 + b"\nend\n"
-
-
-def test_one_line_that_is_too_long_is_the_only_one_lost() -> None:
-    """Also while nothing waits and nothing is being written."""
-    reader, descriptor = os.pipe()
-    writer = LogWriter(descriptor, lambda count: b"lost %d\n" % count)
-    try:
-        writer.write(b"x" * MAX_WAITING_BYTES + b"\n")
-        assert writer.drain(5.0)
-        writer.write(b"next\n")
-        assert writer.drain(5.0)
-        assert os.read(reader, 100) == b"lost 1\nnext\n"
-    finally:
-        os.close(reader)
-        os.close(descriptor)
-
-
-class TornDisk:
-    """`os`, where a write takes as many bytes as `takes` says, and none where it has 0."""
-
-    def __init__(self, takes: list[int]) -> None:
-        self.takes = takes
-        self.taken = b""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
-
-    def write(self, _: int, data: memoryview) -> int:
-        size = self.takes.pop(0) if self.takes else len(data)
-        if size == 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        self.taken += data[:size]
-        return min(size, len(data))
-
-
-@pytest.mark.parametrize(
-    ("takes", "expected"),
-    [
-        ([], b"one\ntwo\nthree\n"),
-        ([2, 0], b"on\nlost 1\ntwo\nthree\n"),  # torn: what follows has a line of its own
-        ([3, 0], b"one\nlost 1\ntwo\nthree\n"),
-        ([2, 0, 0], b"on\nlost 2\nthree\n"),
-        ([2, 0, 4, 0], b"on\nlos\nlost 2\nthree\n"),  # the line that tells of it is torn as well
-        ([2, 0, 8, 0], b"on\nlost 1\nlost 1\nthree\n"),  # told, and then one more
-        ([2, 0, 1, 0], b"on\nlost 2\nthree\n"),
-        ([1, 1, 2], b"one\ntwo\nthree\n"),  # in pieces
-    ],
-)
-def test_a_line_that_was_torn_is_lost_and_spoils_no_other(
-    monkeypatch: pytest.MonkeyPatch, takes: list[int], expected: bytes
-) -> None:
-    disk = TornDisk(takes)
-    monkeypatch.setattr(module, "os", disk)
-    writer = LogWriter(-1, lambda count: b"lost %d\n" % count)
-    for line in (b"one\n", b"two\n", b"three\n"):
-        writer.write(line)
-        assert writer.drain(5.0)
-    assert disk.taken == expected
-
-
-def test_of_several_lines_those_that_were_taken_are_not_lost(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    disk = TornDisk([6, 0])
-    monkeypatch.setattr(module, "os", disk)
-    writer = LogWriter(-1, lambda count: b"lost %d\n" % count)
-    writer.write(b"one\ntwo\nthree\n")
-    assert writer.drain(5.0)
-    writer.write(b"four\n")
-    assert writer.drain(5.0)
-    assert disk.taken == b"one\ntw\nlost 2\nfour\n"
+def test_where_journald_is_gone_lines_go_to_stderr(tmp_path: Path) -> None:
+    told = run_for_journal(tmp_path / "nobody", "journal", subprocess.PIPE)
+    lines = [json.loads(line) for line in told.splitlines()]
+    assert [line["event"] for line in lines] == ["stream_ended", "two", "four"]
+    assert lines[0]["timestamp"].endswith("Z")
