@@ -1,13 +1,15 @@
 """Counters and percentiles of the latest values."""
 
 from fractions import Fraction
-from math import ceil
+from itertools import pairwise
+from math import ceil, inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrd.scheduler.measures import KEPT_VALUES, Latencies, Outcome, Tally
+from asrd.scheduler import measures
+from asrd.scheduler.measures import KEPT_VALUES, Histogram, Latencies, OfKinds, Outcome, Tally
 
 
 def latencies(*seconds: float) -> Latencies:
@@ -73,3 +75,42 @@ def test_what_became_of_a_job_is_counted_once(
     tally.count(outcome, is_partial=is_partial, is_aborted=is_aborted)
     kinds = ("finals", "partials", "failed", "aborted")
     assert {kind: getattr(tally, kind) for kind in kinds if getattr(tally, kind)} == counted
+
+
+# ── histograms ────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.lists(st.floats(0, 100)), st.sets(st.floats(0.001, 90), min_size=1))
+def test_a_histogram_tells_how_many_values_were_at_most_each_bound(
+    values: list[float], bounds: set[float]
+) -> None:
+    histogram = Histogram(tuple(sorted(bounds)))
+    for value in values:
+        histogram.add(value)
+    told = dict(histogram.cumulated())
+    assert told == {
+        bound: sum(value <= bound for value in values) for bound in (*sorted(bounds), inf)
+    }
+    assert histogram.count == len(values) == told[inf]
+    assert histogram.sum == pytest.approx(sum(values))
+
+
+def test_a_value_may_count_several_times() -> None:
+    histogram = Histogram((1.0, 2.0))
+    histogram.add(2.0, 3)
+    assert (histogram.count, histogram.sum) == (3, 6.0)
+
+
+def test_finals_and_partials_are_counted_apart() -> None:
+    both = OfKinds((1.0,))
+    both.add(0.5, is_partial=True)
+    both.add(2.0, is_partial=True)
+    both.add(0.25, is_partial=False)
+    assert (both.finals.sum, both.partials.sum) == (0.25, 2.5)
+
+
+def test_every_histogram_has_bounds_that_ascend() -> None:
+    bounds = {name: value for name, value in vars(measures).items() if "_BOUNDS" in name}
+    assert len(bounds) == 6
+    for name, ascending in bounds.items():
+        assert all(lower < upper for lower, upper in pairwise(ascending)), name

@@ -3,7 +3,16 @@
 from collections import defaultdict
 from collections.abc import Collection
 
-from asrd.scheduler.measures import Outcome, Tally
+from asrd.scheduler.measures import (
+    DECODE_BOUNDS_S,
+    DELAY_BOUNDS_S,
+    FACTOR_BOUNDS,
+    WAIT_BOUNDS_S,
+    Histogram,
+    OfKinds,
+    Outcome,
+    Tally,
+)
 from asrd.scheduler.queue import Job
 
 MAX_SOURCES = 32
@@ -23,6 +32,13 @@ class Accounts:
         self.by_source: defaultdict[str, Tally] = defaultdict(Tally)
         self.by_provider: defaultdict[str, Tally] = defaultdict(Tally)
         self.total = Tally()
+        # Histograms: waits and delays by source, what decodes cost by provider.
+        self.queue_waits = defaultdict[str, OfKinds](lambda: OfKinds(WAIT_BOUNDS_S))
+        self.delays = defaultdict[str, Histogram](lambda: Histogram(DELAY_BOUNDS_S))
+        self.decode_times = defaultdict[str, OfKinds](lambda: OfKinds(DECODE_BOUNDS_S))
+        self.factors = defaultdict[str, Histogram](lambda: Histogram(FACTOR_BOUNDS))
+        self.dropped_s: defaultdict[tuple[str, str], float] = defaultdict(float)
+        """By source and reason."""
 
     def reserve(self, sources: Collection[str]) -> None:
         """Count these by name too, from now on. Whoever has been counted so stays so."""
@@ -71,6 +87,17 @@ class Accounts:
                 tally.decode_s += share_s
                 tally.queue_wait.add(waited_s)
                 tally.decode_time.add(held_s)
+        if outcome is Outcome.READ:
+            is_partial = job.is_partial
+            self.queue_waits[self.name_of(job.source)].add(waited_s, is_partial=is_partial)
+            self.decode_times[job.provider].add(held_s, is_partial=is_partial)
+            if audio_s > 0:
+                self.factors[job.provider].add(share_s / audio_s)
+
+    def drop(self, source: str, reason: str, dropped_s: float) -> None:
+        """So many seconds of a source's audio will not be recognised."""
+        self.of_source(source).dropped_s += dropped_s
+        self.dropped_s[self.name_of(source), reason] += dropped_s
 
     def leave_out(self, job: Job) -> None:
         """A partial was not let in, or had to go, because the queue of its source is full."""
