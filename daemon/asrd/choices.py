@@ -16,7 +16,11 @@ LIVE_SOURCES = {"mic": 1, "system": 2}
 """Sources that are heard as they happen, and their priority; any other is a file or the like."""
 
 
-def default_delivery(source: str) -> Literal["live", "lossless"]:
+Delivery = Literal["live", "lossless"]
+"""Live audio is dropped when it cannot be held; of lossless audio the sender is told to wait."""
+
+
+def default_delivery(source: str) -> Delivery:
     """How a stream of that source is delivered that asks for nothing."""
     return "live" if source in LIVE_SOURCES else "lossless"
 
@@ -25,7 +29,7 @@ class Loading(StrEnum):
     """When a provider's models are loaded."""
 
     EAGER = "eager"
-    """At the start; the daemon counts as started once they are ready."""
+    """At the start; the daemon ends when one of a `required` provider does not come up."""
     BACKGROUND = "background"
     """At the start too, but nothing waits for it, except streams that need the model."""
     LAZY = "lazy"

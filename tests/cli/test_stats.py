@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from asrd.cli.stats import LEVELS
+from asrd.cli.figures import LEVELS
 from asrd.providers.registry import discover
 from asrd.server.served import FALLBACK_LEVEL
 from asrd.wire.messages import GetStats, Stats

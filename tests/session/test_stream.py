@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -90,6 +90,28 @@ def test_a_word_becomes_a_segment_with_its_commit() -> None:
     assert (segment.start, segment.end) == (10 * W, 22 * W)
     assert segment.window_start == 7 * W
     assert segment.offset >= 22 * W  # speech, and what is surely silence behind it
+
+
+def test_the_delay_of_a_segment_counts_from_the_end_of_its_speech() -> None:
+    """What had come behind the speech when its end was known, heard already or not."""
+    driver = Driver(partial_interval_s=None, pcm_format=PcmFormat(sample_rate=8000))
+    driver.send(loud(0, 3 * W))
+    driver.send(silence(6 * W))
+    driver.listen()
+    assert driver.begin() is not None
+    driver.clock.advance(0.25)
+    driver.end()
+    (segment,) = driver.audit.segments
+    assert segment.delay_s == pytest.approx((18 * W - segment.end) / SAMPLE_RATE + 0.25)
+    assert segment.latency_s == 0.25
+
+
+def test_a_segment_behind_which_speech_goes_on_has_no_delay() -> None:
+    driver = Driver(partial_interval_s=None)
+    driver.send(loud(0, 2 * QUICK_RULE.longest))
+    driver.finish()
+    first, *_ = driver.audit.segments
+    assert (first.delay_s, first.latency_s >= 0) == (None, True)
 
 
 def test_ids_and_times_go_on_from_where_another_daemon_stopped() -> None:
@@ -584,6 +606,12 @@ def sound_of(runs: list[tuple[bool, int]]) -> npt.NDArray[np.int16]:
     ),
     flushes=st.lists(st.integers(1, 100000), max_size=2),
     partials=st.tuples(st.booleans(), st.booleans()),
+)
+@example(  # two pauses of one utterance are read, and the second is its end
+    runs=[(True, 374), (False, 1558), (True, 3895), (False, 1347)],
+    chunkings=([1000], [1000]),
+    flushes=[],
+    partials=(False, True),
 )
 @examples(12)
 def test_what_a_stream_yields_does_not_depend_on_how_its_audio_was_cut(

@@ -452,7 +452,7 @@ class Driver:
                 text = words_in(window.audio) or heard_in(begin, window.end, has_slips=has_slips)
                 hypothesis = Hypothesis(text=text if outcome != "empty" else "")
                 if window.want is Want.PARTIAL and window.may_be_final and not is_over:
-                    self.concluded.append((window, hypothesis.text))
+                    self._may_conclude(window, hypothesis.text)
                 self.stream.end_decode(hypothesis, self.clock.now_s())
                 if is_final and not is_over:
                     self.audit.finished.append(span)
@@ -501,6 +501,11 @@ class Driver:
             self.audit.hear(effect)
         self.check()
         return told
+
+    def _may_conclude(self, window: Window, text: str) -> None:
+        """A pause was read to its end. Whoever speaks on makes what earlier ones gave stale."""
+        others = [each for each in self.concluded if each[0].utterance != window.utterance]
+        self.concluded = [*others, (window, text)]
 
     def _conclude(self) -> None:
         """An utterance that is over and waits for no model was read to its end by a partial."""

@@ -17,13 +17,11 @@ from asrd.wire.messages import (
     Health,
     Hello,
     Load,
-    ModelHealth,
     Open,
     Opened,
     Partial,
     Ping,
     Pong,
-    ProviderHealth,
     Segment,
     ServerMessage,
     Stats,
@@ -31,6 +29,7 @@ from asrd.wire.messages import (
     Welcome,
     WordTime,
 )
+from asrd.wire.reports import ModelHealth, ProviderHealth, StreamStats
 
 MESSAGES: dict[str, ClientMessage | ServerMessage] = {
     "client_hello": Hello(
@@ -61,7 +60,7 @@ MESSAGES: dict[str, ClientMessage | ServerMessage] = {
     "client_cancel": Cancel(stream=1),
     "client_ping": Ping(id=2**64 - 1),
     "client_health": GetHealth(deep=True),
-    "client_stats": GetStats(),
+    "client_stats": GetStats(streams=True),
     "client_load": Load(provider="echo", model="plain"),
     "client_unload": Unload(provider="echo", model="plain"),
     "server_welcome": Welcome(
@@ -174,6 +173,28 @@ MESSAGES: dict[str, ClientMessage | ServerMessage] = {
         latencies={"decode_ms": {"p50": 80.0, "p95": 120.5, "p99": 200.0}},
         real_time_factor=0.0625,
         level=1,
+        streams=[
+            StreamStats(
+                session="s1",
+                client="golden 1.0",
+                is_connected=True,
+                stream=2**32,
+                source="system",
+                priority=2,
+                delivery="live",
+                provider="echo",
+                model="plain",
+                state="speaking",
+                level=1,
+                audio_dbfs=-23.5,
+                audio_s=17.0625,
+                backlog_s=0.25,
+                uncommitted_s=1.5,
+                dropped_s=0.5,
+                segments=7,
+            )
+        ],
+        streams_left_out=3,
     ),
     "server_error": Error(
         code="rate_limited",

@@ -53,7 +53,7 @@ FRAMES: dict[str, dict[str, Any]] = {
     "client_cancel": {"type": "cancel", "stream": 1},
     "client_ping": {"type": "ping", "id": 18446744073709551615},
     "client_health": {"type": "health", "deep": True},
-    "client_stats": {"type": "stats"},
+    "client_stats": {"type": "stats", "streams": True},
     "client_load": {"type": "load", "provider": "echo", "model": "plain"},
     "client_unload": {"type": "unload", "provider": "echo", "model": "plain"},
     "server_welcome": {
@@ -199,6 +199,29 @@ FRAMES: dict[str, dict[str, Any]] = {
         "latencies": {"decode_ms": {"p50": 80.0, "p95": 120.5, "p99": 200.0}},
         "real_time_factor": 0.0625,
         "level": 1,
+        "streams": [
+            {
+                "session": "s1",
+                "client": "golden 1.0",
+                "is_connected": True,
+                "stream": 4294967296,
+                "source": "system",
+                "priority": 2,
+                "delivery": "live",
+                "provider": "echo",
+                "model": "plain",
+                "state": "speaking",
+                "level": 1,
+                "audio_dbfs": -23.5,
+                "audio_s": 17.0625,
+                "backlog_s": 0.25,
+                "uncommitted_s": 1.5,
+                "dropped_s": 0.5,
+                "segments": 7,
+                "delay_ms": None,
+            }
+        ],
+        "streams_left_out": 3,
     },
     "server_error": {
         "type": "error",

@@ -38,7 +38,6 @@ from asrd.wire.messages import (
     Partial,
     Ping,
     Pong,
-    ProviderHealth,
     Segment,
     ServerMessage,
     Stats,
@@ -46,6 +45,7 @@ from asrd.wire.messages import (
     Welcome,
     WordTime,
 )
+from asrd.wire.reports import ProviderHealth
 from wire.make_golden import FRAMES, golden
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=200)
@@ -171,7 +171,7 @@ ROUND_TRIPS = st.one_of(
     st.builds(Cancel, stream=NUMBERS),
     st.builds(Ping, id=st.none() | NUMBERS | FINITE | st.text(max_size=20)),
     st.builds(GetHealth, deep=st.booleans()),
-    st.builds(GetStats),
+    st.builds(GetStats, streams=st.booleans()),
     st.builds(Load, provider=st.none() | st.text(max_size=20)),
     st.builds(Unload, model=st.none() | st.text(max_size=20)),
 )

@@ -18,20 +18,19 @@ from asrd.scheduler.ladder import Step, level_of
 from asrd.scheduler.measures import KEPT_VALUES
 from asrd.scheduler.preemption import URGENT_PRIORITY, YIELDING_PRIORITY
 from asrd.server.served import FALLBACK_LEVEL
+from asrd.server.streams_report import MAX_NAME_BYTES, MAX_STREAMS_TOLD
 from asrd.session.effects import DropReason
 from asrd.wire.codec import MAX_NESTED_ITEMS, decode_client
 from asrd.wire.messages import (
     ClientMessage,
     CloseReason,
-    HealthState,
     Hello,
-    ModelHealth,
     Open,
-    ProviderHealth,
     ServerMessage,
     Stats,
     WordTime,
 )
+from asrd.wire.reports import HealthState, ModelHealth, ProviderHealth, StreamActivity, StreamStats
 from support.room import UTTERANCE, Room, run, settle
 
 DOCUMENT = (Path(__file__).parents[2] / "daemon" / "PROTOCOL.md").read_text(encoding="utf-8")
@@ -264,6 +263,17 @@ def test_the_latencies_and_their_percentiles_are_those_of_the_code(counted: Stat
         assert percentiles
         assert all(f"`{name}`" in text for name in percentiles)
     assert f"latest {KEPT_VALUES:,} decodes" in text
+
+
+def test_the_keys_of_a_stream_and_its_states_are_those_of_the_code() -> None:
+    text = messages_of("From the daemon")["stats"]
+    rows = keys_table(text, head="key of a stream")
+    assert rows.keys() == set(StreamStats.__struct_fields__)
+    for field in msgspec.structs.fields(StreamStats):
+        assert rows[field.name][1].endswith("or nil") == (type(None) in get_args(field.type))
+    assert all(f"`{word}`" in rows["state"][2] for word in get_args(StreamActivity))
+    assert f"Up to {MAX_STREAMS_TOLD:,} are told" in text
+    assert f"the first {MAX_NAME_BYTES} bytes" in rows["client"][2]
 
 
 # ── turns and load ────────────────────────────────────────────────────────────────────────────

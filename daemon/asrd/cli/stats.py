@@ -3,6 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from asrd.cli.figures import (
+    as_count,
+    as_factor,
+    as_level,
+    as_milliseconds,
+    printable,
+    troubles_of,
+)
 from asrd.cli.options import JsonOption, SocketOption
 from asrd.cli.printing import say
 from asrd.cli.tables import REPORT_COLUMNS, entry, render
@@ -12,30 +20,12 @@ if TYPE_CHECKING:
 
     from asrd.wire.messages import Stats
 
-LEVELS = (
-    "everybody gets all",
-    "longer chunks",
-    "fewer partials, smaller models",
-    "finals only for the secondary source",
-    "read by a fallback",
-)
-"""The rungs of the ladder, as `daemon/PROTOCOL.md` tells them."""
-
-TROUBLES = {
-    "decodes_failed": ("decode failed", "decodes failed"),
-    "decodes_aborted": ("decode aborted", "decodes aborted"),
-    "partials_left_out": ("partial left out", "partials left out"),
-    "queue_timeouts": ("queue timeout", "queue timeouts"),
-    "worker_restarts": ("worker restart", "worker restarts"),
-}
-"""Counters that are told only where they are not 0."""
-
 Queue = Mapping[str, Any]
 """What is told of one source or provider. A daemon of another version may leave something out."""
 
 
 def stats(json: JsonOption = False, socket: SocketOption = None) -> None:
-    """Print the daemon's load, queues and latencies."""
+    """Print all that the daemon counts: load, queues, latencies. `asrd status` sums it up."""
     import asyncio
 
     found = asyncio.run(_ask(socket))
@@ -69,17 +59,13 @@ def _lines(found: "Stats") -> Iterator[str]:
         slots = f"{group.get('running', 0):g} of {group.get('slots', 0):g} slots in use"
         facts = [f"load {group.get('load', 0):.2f}", slots]
         if group.get("level", 0) != found.level:
-            facts.append(_level(int(group.get("level", 0))))
-        yield from entry(f"  {_printable(name)}: ", facts)
-    troubles = [
-        f"{_count(counters[name])} {one if counters[name] == 1 else many}"
-        for name, (one, many) in TROUBLES.items()
-        if counters.get(name)
-    ]
+            facts.append(as_level(int(group.get("level", 0))))
+        yield from entry(f"  {printable(name)}: ", facts)
+    troubles = troubles_of(counters)
     if troubles:
         yield from entry("  ", troubles)
     if found.errors:
-        told = [f"{_count(count)} {code}" for code, count in sorted(found.errors.items())]
+        told = [f"{as_count(count)} {code}" for code, count in sorted(found.errors.items())]
         yield from entry("  errors told: ", told)
     for table in (
         _table(found.queues, QUEUE_HEADINGS, _queue_cells),
@@ -95,8 +81,8 @@ def _head(found: "Stats") -> list[str]:
     counters = found.counters
     streams = counters.get("streams_open", 0)
     facts = [
-        _level(found.level),
-        f"{_count(streams)} {'stream' if streams == 1 else 'streams'} open",
+        as_level(found.level),
+        f"{as_count(streams)} {'stream' if streams == 1 else 'streams'} open",
     ]
     if not found.groups and "decode_slots" in counters:
         running, slots = counters.get("decodes_running", 0), counters["decode_slots"]
@@ -104,12 +90,8 @@ def _head(found: "Stats") -> list[str]:
     if "partial_interval_s" in counters:
         facts.append(f"partials every {counters['partial_interval_s']:g} s")
     if found.real_time_factor is not None:
-        facts.append(f"real-time factor {_factor(found.real_time_factor)}")
+        facts.append(f"real-time factor {as_factor(found.real_time_factor)}")
     return facts
-
-
-def _level(level: int) -> str:
-    return f"level {level} ({LEVELS[level]})" if level < len(LEVELS) else f"level {level}"
 
 
 # ── the tables ────────────────────────────────────────────────────────────────────────────────
@@ -126,9 +108,9 @@ def _queue_cells(queue: Queue) -> list[str]:
     return [
         "" if depth is None else str(depth) if limit is None else f"{depth}/{limit}",
         "" if fill is None else f"{fill:.0%}",
-        *(_count(queue[key]) if key in queue else "" for key in ("finals", "partials")),
-        *(_count(queue[key]) if queue.get(key) else "" for key in ("coalesced", "aborted")),
-        _milliseconds(dropped_s * 1000) if dropped_s else "",
+        *(as_count(queue[key]) if key in queue else "" for key in ("finals", "partials")),
+        *(as_count(queue[key]) if queue.get(key) else "" for key in ("coalesced", "aborted")),
+        as_milliseconds(dropped_s * 1000) if dropped_s else "",
     ]
 
 
@@ -140,11 +122,11 @@ def _latency_cells(queue: Queue) -> list[str]:
     factor = queue.get("real_time_factor")
     return [
         *(
-            _milliseconds(queue[key][name]) if name in queue.get(key, {}) else ""
+            as_milliseconds(queue[key][name]) if name in queue.get(key, {}) else ""
             for key, names in wanted.items()
             for name in names
         ),
-        "" if factor is None else _factor(factor),
+        "" if factor is None else as_factor(factor),
     ]
 
 
@@ -189,27 +171,4 @@ def _batches(queues: Mapping[str, Queue]) -> str:
 
 
 def _name(queue: str) -> str:
-    return _printable(queue.removeprefix("source:").removeprefix("provider:"))
-
-
-def _printable(name: str) -> str:
-    """A name without what a terminal would obey: sources are named by clients."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name)
-
-
-def _count(number: float) -> str:
-    """A whole number in six characters at the most."""
-    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if number >= 100 * size:
-            return f"{number / size:.0f}{unit}"
-    return f"{number:.0f}"
-
-
-def _milliseconds(value_ms: float) -> str:
-    if value_ms < 999.5:
-        return f"{value_ms:.{1 if value_ms < 9.95 else 0}f} ms"
-    return f"{value_ms / 1000:.{1 if value_ms < 99_950 else 0}f} s"
-
-
-def _factor(factor: float) -> str:
-    return f"{factor:.3g}" if factor < 1000 else f"{factor:.0f}"
+    return printable(queue.removeprefix("source:").removeprefix("provider:"))

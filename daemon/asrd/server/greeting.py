@@ -40,12 +40,13 @@ def greet(hello: Hello, uid: int, owner: Owner, hub: Hub, sessions: SessionStore
     again: Iterator[ServerMessage] = iter(())
     is_resumed = session is not None
     if session is not None:
-        again = sessions.resume(session, hello.have, owner)
+        again = sessions.resume(session, hello, owner)
     else:
         if sessions.connected >= limits.max_sessions:
             text = f"{limits.max_sessions} sessions are open, which is the limit"
             raise ProtocolError(ErrorCode.BUSY, text, fatal=True, retry_after_ms=1000)
-        session = sessions.create(uid, owner)
+        session = sessions.create(uid, owner, hello.client)
+    session.client = hello.client
     log.info(
         "client_connected",
         session=session.session_id,

@@ -19,6 +19,7 @@ from asrd.server.outbox import Channel, Outbox, Shelf
 from asrd.server.report import Reporter
 from asrd.server.served import ServedStream
 from asrd.server.sessions import SessionStore
+from asrd.server.streams_report import tell_streams
 from asrd.server.translate import error_message, newest_of
 from asrd.server.turns import SLICE_S, Turns
 from asrd.session.session import Session, Stale
@@ -140,7 +141,7 @@ class Peer:
         except ProtocolError as error:
             self._refuse(error)
         except Exception:  # a bug, whichever: it costs this connection alone
-            log.exception("connection_failed", session=self._session_id)
+            log.exception("connection_failed", **self.names)
             text = "the daemon failed on this connection; its log says why"
             self._refuse(ProtocolError(ErrorCode.INTERNAL, text, fatal=True))
 
@@ -148,7 +149,7 @@ class Peer:
         """The client will say no more: finish what it began. Returns whether a frame was cut."""
         was_cut = self._hearing.is_mid_frame
         if was_cut:
-            log.warning("input_ended_in_frame", session=self._session_id)
+            log.warning("input_ended_in_frame", **self.names)
         self._has_input_ended = True
         for served in self._streams:
             if served.stream.state is StreamState.OPEN:
@@ -186,7 +187,7 @@ class Peer:
         except ProtocolError as error:
             self._refuse(error)
         if self._hearing.patience.is_idle and not self._is_closing:
-            log.info("idle_connection_closed", session=self._session_id)
+            log.info("idle_connection_closed", **self.names)
             self._close()
 
     def finish(self) -> None:
@@ -209,8 +210,9 @@ class Peer:
                 self._hub.open(self._open_session, message)
             case wire.Flush() | wire.Close() | wire.Cancel():
                 self._control(message)
-            case wire.GetStats():
-                self.send(self._reporter.stats())
+            case wire.GetStats(streams=is_asked):
+                told = tell_streams(self._hub, self._sessions, self._uid) if is_asked else None
+                self.send(self._reporter.stats(told))
             case wire.GetHealth() | wire.Load() | wire.Unload():
                 self._answers.begin(message)
 
@@ -274,14 +276,15 @@ class Peer:
 
     def _refuse(self, error: ProtocolError) -> None:
         if not error.fatal:
+            self._hub.note_error(self._session, error)
             self.send(error_message(error))
             return
         self.was_refused = True
-        log.info("connection_refused", session=self._session_id, code=error.code)
+        log.info("connection_refused", **self.names, code=error.code)
         self._close(error)
 
     def _give_up_reader(self) -> None:
-        log.warning("slow_consumer", session=self._session_id)
+        log.warning("slow_consumer", **self.names)
         text = "the reader does not keep up; connect again and resume"
         self._close(ProtocolError(ErrorCode.SLOW_CONSUMER, text, fatal=True))
 
@@ -335,8 +338,10 @@ class Peer:
         return self._session
 
     @property
-    def _session_id(self) -> str | None:
-        return self._session.session_id if self._session is not None else None
+    def names(self) -> dict[str, str | int | None]:
+        """What its lines in the log are found by."""
+        session = self.greeted_session
+        return {"session": session.session_id if session else None, "uid": self._uid}
 
     @property
     def _streams(self) -> list[ServedStream]:

@@ -3,9 +3,12 @@
 import asyncio
 from typing import Any
 
+from msgspec import UNSET
+
 from asrd.scheduler.measures import Tally
 from asrd.server.checkup import Checkup
 from asrd.server.hub import Hub
+from asrd.server.streams_report import StreamsTold
 from asrd.wire.messages import Health, Stats
 
 
@@ -20,8 +23,16 @@ class Reporter:
         """How the daemon is; see `Checkup`."""
         return await self._checkup.health(deep=deep)
 
-    def stats(self) -> Stats:
-        """Counters since the start, queues as they are now, latencies of the latest decodes."""
+    @property
+    def is_ready(self) -> bool:
+        """Whether the daemon can take work; see `Checkup`."""
+        return self._checkup.is_ready
+
+    def stats(self, told: StreamsTold | None = None) -> Stats:
+        """Counters since the start, queues as they are now, latencies of the latest decodes.
+
+        `told` are the streams that the asker may see, where it has asked for them.
+        """
         hub = self._hub
         scheduler, accounts = hub.scheduler, hub.scheduler.accounts
         total = accounts.total
@@ -55,9 +66,7 @@ class Reporter:
                 "audio_s": round(total.audio_s, 3),
                 "decode_s": round(total.decode_s, 3),
                 "dropped_s": round(dropped_s, 3),
-                "worker_restarts": sum(
-                    resident.restarts for resident in hub.pool.residents.values()
-                ),
+                "worker_restarts": hub.pool.restarts.total(),
             },
             queues=queues,
             groups={
@@ -76,6 +85,8 @@ class Reporter:
             },
             real_time_factor=_rounded(total.real_time_factor),
             level=hub.overload.level,
+            streams=UNSET if told is None else told.streams,
+            streams_left_out=UNSET if told is None else told.left_out,
         )
 
 

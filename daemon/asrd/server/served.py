@@ -7,16 +7,17 @@ from itertools import count
 from typing import Protocol
 
 from asrd.audio import PcmFormat
-from asrd.choices import LIVE_SOURCES, default_delivery
+from asrd.choices import LIVE_SOURCES, Delivery, default_delivery
 from asrd.config import Config
 from asrd.errors import ErrorCode, ProtocolError
 from asrd.providers.catalogue import ModelKey
 from asrd.scheduler.bucket import TokenBucket
 from asrd.scheduler.ladder import Step
+from asrd.server.summary import Summary
 from asrd.session.endpoint import EndpointRule
 from asrd.session.session import Session
 from asrd.session.stream import Stream, StreamRule
-from asrd.wire.messages import Delivery, Open, ServerMessage
+from asrd.wire.messages import Open, ServerMessage
 
 OTHER_PRIORITY = 5
 
@@ -62,6 +63,7 @@ class ServedStream:
     priority: int
     delivery: Delivery
     bucket: TokenBucket | None
+    summary: Summary
     relief: tuple[ModelKey, ...] = ()
     ease: Ease = Ease()
     told_steps: frozenset[Step] = frozenset()
@@ -101,6 +103,11 @@ class ServedStream:
             "source": self.asked.source,
             "model": str(self.key),
         }
+
+    @property
+    def label(self) -> str:
+        """A name for it among several in one line of the log."""
+        return f"{self.session.session_id}/{self.asked.stream}"
 
     @property
     def asked_key(self) -> ModelKey:
@@ -177,6 +184,7 @@ def serve(
         priority=priority_of(asked),
         delivery=delivery_of(asked),
         bucket=bucket_of(asked, config, now_s),
+        summary=Summary(opened_at_s=now_s, is_live=delivery_of(asked) == "live"),
     )
 
 
@@ -199,7 +207,8 @@ def rule_of(asked: Open, config: Config) -> StreamRule:
             encoding=asked.encoding, sample_rate=asked.sample_rate, channels=asked.channels
         ),
         endpoint_rule=EndpointRule(
-            silence=asked.endpointing_ms * 16, longest=round(limits.max_utterance_s * 16000)
+            silence=(asked.endpointing_ms or config.endpointing_ms) * 16,
+            longest=round(limits.max_utterance_s * 16000),
         ),
         is_lossless=is_lossless,
         window_s=limits.credit_window_s if is_lossless else limits.live_backlog_s,

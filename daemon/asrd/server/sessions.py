@@ -1,5 +1,6 @@
 """Sessions by their resume token: made, left, resumed, and in the end forgotten."""
 
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,12 +9,13 @@ import structlog
 
 from asrd.clock import Clock
 from asrd.config import Limits
+from asrd.server.admission import ROOT
 from asrd.server.hub import Hub
 from asrd.server.served import Owner
 from asrd.server.translate import message_of
 from asrd.session.keeping import Keeping
 from asrd.session.session import Session
-from asrd.wire.messages import ServerMessage
+from asrd.wire.messages import Hello, ServerMessage
 
 log = structlog.get_logger()
 
@@ -35,7 +37,17 @@ class _Entry:
     session: Session
     uid: int
     owner: Owner | None
+    client: str
     left_at_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SeenSession:
+    """A session as it is told to people. `client` is what its client calls itself."""
+
+    session: Session
+    client: str
+    is_connected: bool
 
 
 class SessionStore:
@@ -62,8 +74,16 @@ class SessionStore:
         """Sessions that a client is connected to."""
         return sum(entry.owner is not None for entry in self._by_token.values())
 
-    def create(self, uid: int, owner: Owner) -> Session:
-        """A new session for a client of that uid."""
+    def seen_by(self, uid: int) -> Iterator[SeenSession]:
+        """The sessions that a peer of that uid may look at: its own, and all if it is the daemon's
+        own user or root."""
+        sees_all = uid in (os.geteuid(), ROOT)
+        for entry in self._by_token.values():
+            if sees_all or entry.uid == uid:
+                yield SeenSession(entry.session, entry.client, is_connected=entry.owner is not None)
+
+    def create(self, uid: int, owner: Owner, client: str = "") -> Session:
+        """A new session for a client of that uid, which calls itself `client`."""
         self._made += 1
         session = Session(
             session_id=f"s{self._made}",
@@ -74,7 +94,7 @@ class SessionStore:
             delivered_after_s=delivered_after_s(self._limits),
             now_s=self._clock.now_s,
         )
-        self._by_token[session.token] = _Entry(session, uid, owner)
+        self._by_token[session.token] = _Entry(session, uid, owner, client)
         self._hub.attach(session, owner)
         return session
 
@@ -95,10 +115,8 @@ class SessionStore:
         self._forget(entry)
         return None
 
-    def resume(
-        self, session: Session, have: Mapping[int, int], owner: Owner
-    ) -> Iterator[ServerMessage]:
-        """Give a session to the connection its client came back on.
+    def resume(self, session: Session, hello: Hello, owner: Owner) -> Iterator[ServerMessage]:
+        """Give a session to the connection its client came back on, and said `hello` to.
 
         Returns what the client has to hear once more, made one by one as it is taken.
         """
@@ -107,11 +125,11 @@ class SessionStore:
             entry.owner.displaced()
             session.detach()  # not `leave`: nobody is left behind, so nobody has to go for it
             self._hub.detach(session)
-        entry.owner = owner
+        entry.owner, entry.client = owner, hello.client
         self._hub.attach(session, owner)
         return (
             message_of(served, effect)
-            for served, effect in self._hub.again(session, session.resume(have))
+            for served, effect in self._hub.again(session, session.resume(hello.have))
         )
 
     def leave(self, session: Session) -> None:

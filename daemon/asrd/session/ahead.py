@@ -17,16 +17,23 @@ from asrd.transcript import Hypothesis
 class Queued:
     """An utterance that waits for a model. `attempts` counts the workers that it has ended.
 
+    `late_s` is the audio that had come behind the end of its speech by the time it was queued.
     `draft` is what was read of it while it was open. `hypothesis` is its final reading, where there
     is one: then it waits for nothing but its turn to be told, and has done so since `read_at_s`.
     """
 
     utterance: Utterance
     queued_at_s: float
+    late_s: float = 0.0
     attempts: int = 0
     draft: Draft | None = None
     hypothesis: Hypothesis | None = None
     read_at_s: float = 0.0
+
+    @property
+    def latency_s(self) -> float:
+        """From its being queued to its having been read."""
+        return self.read_at_s - self.queued_at_s
 
     def conclude(self, hypothesis: Hypothesis, now_s: float) -> None:
         """It has been read to its end."""

@@ -40,6 +40,14 @@ class Backlog:
         """Whether the audio that waits costs more than its samples, because it is in splinters."""
         return self._intake.pieces > MAX_PIECES
 
+    @property
+    def waiting_s(self) -> float:
+        """Audio that waits: what nobody has looked at, and utterances that no decode has begun."""
+        waiting = self._format.to_16k(self._intake.waiting)
+        if self._ahead:
+            waiting += sum(self._ahead.waiting(has_begun=self._reading.is_at_first))
+        return waiting / SAMPLE_RATE
+
     def drop_too_much(self) -> Iterator[Dropped]:
         """The oldest goes first: utterances that no decode has begun, then unscored audio.
 

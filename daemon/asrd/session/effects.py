@@ -66,7 +66,9 @@ class Partial(Effect):
 class Segment(Effect):
     """Final text of one utterance; `offset` is the commit once it is received.
 
-    Times inside `hypothesis` count from `window_start`.
+    Times inside `hypothesis` count from `window_start`. `latency_s` is from knowing that the
+    utterance had ended to having its text, `delay_s` from the end of its speech: the audio that
+    came behind it till then, and `latency_s`. None where it was split and speech went on.
     """
 
     id: int
@@ -76,6 +78,7 @@ class Segment(Effect):
     hypothesis: Hypothesis
     offset: int
     latency_s: float
+    delay_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,9 @@ audio that may wait to be heard. What goes further is a hole, whose length is up
 class Ledger:
     """Commit, credit, ids and counts.
 
+    `segments` were told so far and `dropped_samples` (16 kHz) let go of; `delay_s` is the
+    newest that a segment had, None before the first.
+
     `window` is how far ahead of the commit audio may be sent, in samples; None on a live stream.
     """
 
@@ -43,8 +46,9 @@ class Ledger:
         self._second = pcm_format.sample_rate
         self._step = round(TOLD_EVERY_S * pcm_format.sample_rate)
         self._told = start_offset
-        self._segments = 0
-        self._dropped = 0
+        self.segments = 0
+        self.dropped_samples = 0
+        self.delay_s: float | None = None
         self.committed = start_offset
         self.next_id = start_id
         self.credit = self._credit_now
@@ -103,9 +107,9 @@ class Ledger:
         )
 
     def segment(
-        self, utterance: Utterance, hypothesis: Hypothesis, latency_s: float
+        self, utterance: Utterance, hypothesis: Hypothesis, latency_s: float, late_s: float = 0.0
     ) -> effects.Segment:
-        """The next segment, with the commit."""
+        """The next segment, with the commit. `late_s` of audio had come behind its speech."""
         segment = effects.Segment(
             stream=self._stream,
             id=self.next_id,
@@ -115,14 +119,17 @@ class Ledger:
             hypothesis=hypothesis,
             offset=self._tell_commit(),
             latency_s=latency_s,
+            delay_s=None if utterance.is_split else late_s + latency_s,
         )
         self.next_id += 1
-        self._segments += 1
+        self.segments += 1
+        if segment.delay_s is not None:
+            self.delay_s = segment.delay_s
         return segment
 
     def dropped(self, start: int, end: int, reason: DropReason) -> effects.Dropped:
         """Audio between two positions that will not be recognised."""
-        self._dropped += end - start
+        self.dropped_samples += end - start
         return effects.Dropped(stream=self._stream, start=start, end=end, reason=reason)
 
     def closed(self, reason: CloseReason, received: int) -> effects.StreamClosed:
@@ -131,9 +138,9 @@ class Ledger:
             stream=self._stream,
             reason=reason,
             offset=self.committed,
-            segments=self._segments,
+            segments=self.segments,
             audio=self._format.to_16k(received),
-            dropped=self._dropped,
+            dropped=self.dropped_samples,
         )
 
     def _due_commit(self) -> Iterator[effects.Committed]:

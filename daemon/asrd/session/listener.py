@@ -27,6 +27,9 @@ from asrd.session.intake import Intake, Mark
 BATCH_WINDOWS = 32
 """Windows scored in one round trip per stream: a file at full speed delays nobody by more."""
 
+LEVEL_WINDOWS = 8
+"""What a level is told of, a quarter of a second: long enough for a syllable."""
+
 Heard = SpeechBegan | Utterance | Mark
 """In the order of the audio. A mark comes behind the utterance that it ended."""
 
@@ -78,11 +81,19 @@ class Listener:
         self._is_fresh = True
         self._runs: deque[_Run] = deque()  # cut, and not looked at yet
         self._scoring: _Run | None = None  # on its way to the voice-activity model and back
+        self._powers: list[float] = []  # of the windows that were judged last
 
     @property
     def has_work(self) -> bool:
         """Whether `take_unscored` could do anything now."""
         return self._scoring is None and (bool(self._runs) or not self.intake.is_empty)
+
+    @property
+    def newest_power(self) -> float | None:
+        """Mean power of the newest `LEVEL_WINDOWS` windows, full scale being 1, as far as they were
+        judged together; None before the first."""
+        newest = self._powers[-LEVEL_WINDOWS:]
+        return sum(newest) / len(newest) if newest else None
 
     def take_unscored(self) -> tuple[list[Heard], Unscored | None]:
         """Look at what came in: what was heard without a model, and windows that need one.
@@ -175,7 +186,8 @@ class Listener:
     def _judge(self, run: _Run, probabilities: npt.NDArray[np.float32]) -> list[Heard]:
         heard: list[Heard] = []
         mark = self._runs[-1].mark if self._runs else run.mark
-        for probability, power in zip(probabilities.tolist(), run.powers.tolist(), strict=True):
+        self._powers = run.powers.tolist()
+        for probability, power in zip(probabilities.tolist(), self._powers, strict=True):
             event = self.endpointer.push(probability, power)
             if event is not None:
                 heard.append(event if mark is None else _within(event, run.end))

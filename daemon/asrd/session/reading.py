@@ -61,6 +61,11 @@ class Reading:
         return Want.PARTIAL if self._intervals >= 1 else None
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether a decode runs."""
+        return self._current is not None
+
+    @property
     def next_window(self) -> NextWindow | None:
         """The window that `begin` would give now, without its audio; None where it gives none."""
         want = self.want
@@ -169,7 +174,14 @@ class Reading:
         """The open utterance is finished and waits for a model now, if it was not read already."""
         draft, self._draft = self._open_draft_of(utterance.start), None
         attempts, self._partial_deaths = self._partial_deaths, 0
-        queued = Queued(utterance=utterance, queued_at_s=now_s, attempts=attempts, draft=draft)
+        heard_until = self._rule.pcm_format.to_16k(self._listener.intake.expected)
+        queued = Queued(
+            utterance=utterance,
+            queued_at_s=now_s,
+            late_s=(heard_until - utterance.speech_end) / SAMPLE_RATE,
+            attempts=attempts,
+            draft=draft,
+        )
         if draft is not None and (conclusion := draft.conclusion(utterance.end)) is not None:
             queued.hypothesis, queued.read_at_s = conclusion, now_s
         self._ahead.put(queued)

@@ -111,6 +111,8 @@ class Session:
     ) -> None:
         self.session_id = session_id
         self.token = token
+        self.client = ""
+        """What its client calls itself, for people."""
         self.is_attached = True
         self._max_streams = max_streams
         self._kept_segments = kept_segments

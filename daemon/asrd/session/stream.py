@@ -24,6 +24,7 @@ from asrd.session.reading import Reading
 from asrd.session.repetition import without_loops
 from asrd.session.rule import StreamRule
 from asrd.session.states import StreamInput, StreamState, next_state
+from asrd.session.view import StreamView, view_of
 from asrd.session.window import Want, Window
 from asrd.transcript import Hypothesis
 
@@ -250,6 +251,11 @@ class Stream:
         return self._ledger.credit
 
     @property
+    def view(self) -> StreamView:
+        """How it is now."""
+        return view_of(self._format, self._listener, self._ledger, self._backlog)
+
+    @property
     def has_received(self) -> bool:
         """Whether any audio came."""
         return self._intake.received > 0
@@ -320,8 +326,8 @@ class Stream:
         while (read := self._ahead.pop_read()) is not None:
             if read.hypothesis is not None and read.hypothesis.text:
                 self._ledger.move_to(self._finished)
-                latency_s = read.read_at_s - read.queued_at_s
-                self._tell(self._ledger.segment(read.utterance, read.hypothesis, latency_s))
+                times_s = read.latency_s, read.late_s
+                self._tell(self._ledger.segment(read.utterance, read.hypothesis, *times_s))
         return self._ahead.pop_mark()
 
     def _set_aside(self, reason: str) -> None:

@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from asrd.choices import Delivery
+from asrd.wire.reports import HealthState, ModelHealth, ProviderHealth, StreamStats
+
 PROTOCOL_VERSION = 1
 
 MAX_OFFSET_SAMPLES = 2**53
@@ -22,9 +25,7 @@ Label = Annotated[str, Meta(min_length=1, max_length=64)]
 PingId = int | float | Annotated[str, Meta(max_length=128)]
 
 Encoding = Literal["pcm_s16le", "pcm_f32le"]
-Delivery = Literal["live", "lossless"]
 Task = Literal["transcribe", "translate"]
-HealthState = Literal["starting", "warming_up", "ready", "degraded", "unavailable"]
 CloseReason = Literal["client", "cancelled", "idle", "shutdown", "error"]
 
 
@@ -60,7 +61,7 @@ class Open(Message, frozen=True, kw_only=True, tag="open"):
     channels: Annotated[int, Meta(ge=1, le=8)] = 1
     partials: bool = True
     words: bool = False
-    endpointing_ms: Annotated[int, Meta(ge=100, le=5000)] = 500
+    endpointing_ms: Annotated[int, Meta(ge=100, le=5000)] | None = None
     prompt: Annotated[str, Meta(max_length=4096)] | None = None
     start_offset: Offset = 0
     start_id: SegmentId = 0
@@ -105,7 +106,9 @@ class GetHealth(Message, frozen=True, kw_only=True, tag="health"):
 
 
 class GetStats(Message, frozen=True, kw_only=True, tag="stats"):
-    """Ask for `stats`."""
+    """Ask for `stats`; with `streams` each stream is told as well."""
+
+    streams: bool = False
 
 
 class Load(Message, frozen=True, kw_only=True, tag="load"):
@@ -241,42 +244,6 @@ class Pong(Message, frozen=True, kw_only=True, tag="pong"):
     id: int | float | str | None = None
 
 
-class ModelHealth(Struct, frozen=True, kw_only=True):
-    """How one loaded model is, and the worker that it lives in."""
-
-    model: str
-    state: HealthState
-    streams: int = 0
-    last_inference_ms: float | None = None
-    idle_s: float | None = None
-    consecutive_errors: int = 0
-    restarts: int = 0
-    load_s: float | None = None
-    warm_up_s: float | None = None
-    memory_bytes: int = 0
-    gpu_memory_bytes: int = 0
-    pid: int | None = None
-    problem: str = ""
-
-
-class ProviderHealth(Struct, frozen=True, kw_only=True):
-    """How one provider is. `model` is the one that is loaded or would be."""
-
-    state: HealthState
-    model: str
-    last_inference_ms: float | None = None
-    consecutive_errors: int = 0
-    restarts: int = 0
-    load_s: float | None = None
-    memory_bytes: int = 0
-    problem: str = ""
-    remedy: str = ""
-    is_default: bool = False
-    is_required: bool = False
-    breaker: Literal["closed", "open", "half_open"] = "closed"
-    models: list[ModelHealth] = []
-
-
 class Health(Message, frozen=True, kw_only=True, tag="health"):
     """How the daemon is."""
 
@@ -300,6 +267,8 @@ class Stats(Message, frozen=True, kw_only=True, tag="stats"):
     errors: dict[str, int] = {}
     real_time_factor: float | None = None
     level: int
+    streams: list[StreamStats] | UnsetType = UNSET
+    streams_left_out: int | UnsetType = UNSET
 
 
 class Error(Message, frozen=True, kw_only=True, tag="error"):

@@ -1,0 +1,46 @@
+"""One look at a daemon: all that it tells of itself, over one connection."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asrd.wire.messages import Health, Stats
+
+if TYPE_CHECKING:
+    from asrd.client import Client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the daemon at `socket` told of itself; `server` is its name and version."""
+
+    socket: Path
+    server: str
+    health: Health
+    stats: Stats
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A look that came to nothing, and why."""
+
+    problem: str
+
+
+async def look_at(client: "Client", socket: Path, *, streams: bool) -> Look:
+    """Ask for all of it. Raises Refused, ConnectionLost."""
+    health = await client.health()
+    stats = await client.stats(streams=streams)
+    return Look(socket=socket, server=client.welcome.server, health=health, stats=stats)
+
+
+def as_json(look: Look) -> str:
+    """One line of JSON, in the protocol's own terms."""
+    import msgspec
+
+    from asrd.cli.transcripts import to_json
+
+    told = {"health": msgspec.to_builtins(look.health), "stats": msgspec.to_builtins(look.stats)}
+    for fields in told.values():
+        del fields["type"]
+    return to_json({"server": look.server, "socket": str(look.socket), **told})
