@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,6 +93,27 @@ def config_of(asrd: Run, started: Started, tmp_path: Path) -> Callable[..., Conf
         return started.configs[-1]
 
     return read
+
+
+def test_monitoring_that_a_file_asks_for_can_be_taken_back(
+    config_of: Callable[..., Config],
+) -> None:
+    text = '[monitoring]\nlisten = "127.0.0.1:1"\n'
+    assert config_of(text).monitoring.listen == "127.0.0.1:1"
+    assert config_of(text, "--monitor", "127.0.0.1:2").monitoring.listen == "127.0.0.1:2"
+    assert config_of(text, "--monitor", "none").monitoring.listen is None
+
+
+def test_a_daemon_of_ones_own_keeps_off_the_configured_address(asrd_process: Run) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        outcome = asrd_process(
+            "transcribe",
+            "--sample",
+            environment={"ASRD_MONITORING__LISTEN": f"127.0.0.1:{taken.getsockname()[1]}"},
+        )
+    assert outcome.code == 0, outcome.err
 
 
 def test_options_reach_the_daemon(asrd: Run, started: Started, socket: Path) -> None:

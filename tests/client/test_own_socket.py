@@ -130,4 +130,4 @@ def test_who_is_cancelled_while_it_starts_leaves_nothing(monkeypatch: pytest.Mon
 
 def test_a_file_in_the_working_directory_stands_in_for_nothing() -> None:
     """The real one is started so that only installed modules are found."""
-    assert (sys.executable, "-P", "-m", "asrd.cli.tied") == TIED_DAEMON
+    assert (sys.executable, "-P", "-m", "asrd.cli.tied", "--monitor=none") == TIED_DAEMON

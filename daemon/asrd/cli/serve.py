@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from asrd.configuring.layers import Values
     from asrd.configuring.reading import Reading
 
+NOWHERE = "none"
+
 MAX_DIGITS = 14
 """Of a number of slots: no more than any count has."""
 
@@ -82,6 +84,14 @@ def serve(
             "--record", metavar="DIR", help="Write what clients send to files, audio and all."
         ),
     ] = None,
+    monitor: Annotated[
+        str | None,
+        typer.Option(
+            "--monitor",
+            metavar="ADDRESS|none",
+            help="Answer /metrics, /live, /ready and /health there, such as on 127.0.0.1:9464.",
+        ),
+    ] = None,
     log_level: Annotated[
         LogLevel | None, typer.Option(help="On stderr. [default: info]", show_default=False)
     ] = None,
@@ -136,9 +146,13 @@ def serve(
             for key, value in settings.items():
                 path = ("providers", owner, "settings", key)
                 given[f"--option={owner}.{key}"] = (path, value)
-        return {
+        values = {
             path: Value(value, flag) for flag, (path, value) in given.items() if value is not None
         }
+        if monitor is not None:  # the one option that can take back what a file says
+            listen = None if monitor == NOWHERE else monitor
+            values["monitoring", "listen"] = Value(listen, "--monitor")
+        return values
 
     places = usual_places(config)
     reading = read(places, flags)

@@ -150,9 +150,10 @@ class Client:
         """How the daemon is; `deep` has it run a real inference. Raises Refused, ConnectionLost."""
         return await self._questions.ask(GetHealth(deep=deep), Health)
 
-    async def stats(self) -> Stats:
-        """What the daemon counts. Raises Refused, ConnectionLost."""
-        return await self._questions.ask(GetStats(), Stats)
+    async def stats(self, *, streams: bool = False) -> Stats:
+        """What the daemon counts; `streams` tells each stream as well, as far as its user may know of
+        them. Raises Refused, ConnectionLost."""
+        return await self._questions.ask(GetStats(streams=streams), Stats)
 
     async def load(self, provider: str | None = None, model: str | None = None) -> Health:
         """Have a model loaded and warmed; returns when it is. Raises Refused, ConnectionLost."""

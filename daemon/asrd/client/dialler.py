@@ -20,7 +20,8 @@ END_TIMEOUT_S = 5.0
 KEPT_STDERR_BYTES = 8192
 
 # -P: a file in the working directory must not stand in for a module of ours.
-OWN_DAEMON = (sys.executable, "-P", "-m", "asrd", "serve", "--stdio")
+OWN_DAEMON = (sys.executable, "-P", "-m", "asrd", "serve", "--stdio", "--monitor=none")
+"""Not monitored, whatever is configured: the address belongs to the daemon that runs all day."""
 
 
 class Dialler(Protocol):

@@ -14,7 +14,7 @@ from asrd.client.raw import answers
 LOOK_EVERY_S = 0.02
 
 # -P: a file in the working directory must not stand in for a module of ours.
-TIED_DAEMON = (sys.executable, "-P", "-m", "asrd.cli.tied")
+TIED_DAEMON = (sys.executable, "-P", "-m", "asrd.cli.tied", "--monitor=none")
 
 
 @contextlib.asynccontextmanager

@@ -25,7 +25,7 @@ class StreamOptions(TypedDict, total=False):
     channels: int
     partials: bool
     words: bool
-    endpointing_ms: int
+    endpointing_ms: int | None
     prompt: str | None
 
 

@@ -115,9 +115,9 @@ class SyncClient:
         """As `Client.health`. Raises Refused, ConnectionLost."""
         return self._background.call(self._client.health(deep=deep))
 
-    def stats(self) -> Stats:
+    def stats(self, *, streams: bool = False) -> Stats:
         """As `Client.stats`. Raises Refused, ConnectionLost."""
-        return self._background.call(self._client.stats())
+        return self._background.call(self._client.stats(streams=streams))
 
     def load(self, provider: str | None = None, model: str | None = None) -> Health:
         """As `Client.load`. Raises Refused, ConnectionLost."""
