@@ -563,7 +563,9 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @rule()
     def next_batch(self) -> None:
+        could_begin = self.desk.scheduler.could_begin
         batch = self.desk.scheduler.next_batch()
+        assert could_begin == (batch is not None)
         if batch is None:
             return
         head = batch.jobs[0]

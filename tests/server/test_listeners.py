@@ -343,7 +343,21 @@ def test_anything_but_one_socket_is_refused(listening: socket.socket, count: str
     assert "one listening Unix stream socket is expected" in said
 
 
-@pytest.mark.parametrize("kind", ["file", "datagram", "internet", "not_listening"])
+def test_several_sockets_are_told_by_name(listening: socket.socket) -> None:
+    code, said = hand_over(listening.fileno(), LISTEN_FDS="2", LISTEN_FDNAMES="asrd.socket:other")
+    assert code == 64
+    assert "handed over 2 descriptors (asrd.socket, other);" in said
+
+
+WRONG = {
+    "file": "a descriptor that is no socket",
+    "datagram": "a Unix socket for datagrams",
+    "internet": "an internet socket",
+    "not_listening": "a socket that does not listen",
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
 def test_what_is_no_listening_unix_stream_socket_is_refused(tmp_path: Path, kind: str) -> None:
     family = socket.AF_INET if kind == "internet" else socket.AF_UNIX
     with (
@@ -359,7 +373,24 @@ def test_what_is_no_listening_unix_stream_socket_is_refused(tmp_path: Path, kind
             given.bind(str(tmp_path / "given"))
         code, said = hand_over(file.fileno() if kind == "file" else given.fileno(), LISTEN_FDS="1")
     assert code == 64
+    assert f"handed over {WRONG[kind]};" in said
     assert "one listening Unix stream socket is expected" in said
+
+
+def test_launchd_is_asked_where_there_is_one(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LISTEN_PID", raising=False)
+    monkeypatch.setattr("asrd.server.listeners.system_library", lambda: "libSystem")
+    given = os.dup(listening.fileno())
+    monkeypatch.setattr("asrd.server.listeners.activated_descriptors", lambda library: [given])
+    taken = inherited_socket()
+    assert taken is not None
+    with taken:
+        assert taken.fileno() == given
+        assert taken.getsockname() == listening.getsockname()
+    monkeypatch.setattr("asrd.server.listeners.activated_descriptors", lambda library: [])
+    assert inherited_socket() is None
 
 
 def test_without_the_variables_nothing_was_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,6 @@
 """What is settled before the daemon serves, and what it does with its first models."""
 
-import asyncio
 import os
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,17 +15,15 @@ from asrd.config import Config, ProviderConfig
 from asrd.errors import ProviderError, StartupError
 from asrd.machine import Machine
 from asrd.providers import inspection, recommendation
-from asrd.providers.lifecycle import ModelState
 from asrd.providers.recommendation import Recommendation
 from asrd.providers.registry import Registry
-from asrd.server import startup
 from asrd.server.startup import settled
 from asrd.wire.messages import GetHealth, Health, Open, Opened
 from conftest import TINY_WHISPER
 from support.audio import read_pcm, silent_pcm
 from support.daemon import Daemon, command, environment, install_plugins, running_daemon
-from support.room import Room, run
-from support.waiting import until, wait_until
+from support.service_manager import HearingManager, hearing_manager
+from support.waiting import wait_until
 
 MACHINE = Machine(cores=3, memory_bytes=8_000_000_000, available_bytes=4_000_000_000)
 SPEECH = read_pcm(TINY_WHISPER / "samples" / "phrase_1.wav") + silent_pcm(0.6)
@@ -303,13 +299,12 @@ def test_a_provider_that_cannot_be_imported_is_passed_over(tmp_path: Path) -> No
 @contextmanager
 def managed(
     folder: Path, plugins: Path, monkeypatch: pytest.MonkeyPatch, use: Mapping[str, Any]
-) -> Iterator[tuple[Daemon, socket.socket, Path]]:
-    """A daemon whose model loads until the file is there, and what its manager reads from."""
+) -> Iterator[tuple[Daemon, HearingManager, Path]]:
+    """A daemon whose model loads until the file is there, and what its manager hears."""
     flag = folder / "flag"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(folder / "notify"))
-        manager.settimeout(20)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "notify"))
+    with hearing_manager(folder) as manager:
+        manager.listen()
+        monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
         daemon = Daemon(
             folder,
             [plugins],
@@ -324,46 +319,43 @@ def managed(
             daemon.kill()
 
 
-def test_what_is_eager_is_up_before_the_daemon_counts_as_started(
+def test_the_service_is_ready_when_its_socket_answers_and_tells_what_still_loads(
     tmp_path: Path, unruly: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers all the while, and says that it is not ready."""
+    """Nobody has to wait for a large model; its streams do, and `health` says so."""
     use = {"loading": "eager"}
-    with (
-        managed(tmp_path, unruly, monkeypatch, use) as (daemon, manager, flag),
-        daemon.greet() as client,
-    ):
-        wait_until(lambda: len(daemon.worker_pids) == 2, "workers")
-        found = client.health()
-        assert (found.ready, found.providers["unruly"].state) == (False, "starting")
-        manager.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            manager.recv(100)
-        manager.settimeout(20)
-        flag.touch()
-        assert manager.recv(100) == b"READY=1"
-        assert client.health().ready
+    with managed(tmp_path, unruly, monkeypatch, use) as (daemon, manager, flag):
+        assert manager.receive() == "READY=1"
+        with daemon.greet() as client:
+            wait_until(lambda: len(daemon.worker_pids) == 2, "workers")
+            found = client.health()
+            assert (found.ready, found.providers["unruly"].state) == (False, "starting")
+            told = manager.until(lambda message: "unruly/slow" in message)
+            assert told.startswith("STATUS=unruly/slow starting")
+            flag.touch()
+            manager.until(lambda message: message.startswith("STATUS=unruly/slow ready; 0 streams"))
+            assert client.health().ready
 
 
-def test_a_load_that_takes_long_asks_the_manager_for_patience(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
+def test_what_is_required_and_does_not_come_up_ends_a_service_that_is_ready(
+    tmp_path: Path, unruly: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As often as it has to, until it is up."""
-    said: list[str] = []
-    monkeypatch.setattr(startup, "notify", said.append)
-    monkeypatch.setattr(startup, "PATIENCE_S", 0.01)
-
-    async def scenario() -> None:
-        room = Room(registry)
-        room.model.enter(ModelState.STARTING)
-        loading = asyncio.ensure_future(startup.load_first(room.hub))
-        await until(lambda: len(said) == 3)
-        assert not loading.done()
-        room.model.enter(ModelState.READY)
-        await loading
-        assert set(said) == {"EXTEND_TIMEOUT_USEC=30000"}
-
-    run(scenario)
+    with hearing_manager(tmp_path) as manager:
+        monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
+        daemon = Daemon(
+            tmp_path,
+            [unruly],
+            provider="unruly",
+            model="bad_at_load",
+            settings={"deed": "refuse"},
+            use={"required": True},
+            supervision={"load_attempts": 1},
+        )
+        try:
+            assert daemon.process.wait(20) == 69
+            assert (manager.state(), manager.state()) == ("READY=1", "STOPPING=1")
+        finally:
+            daemon.kill()
 
 
 def test_what_loads_in_the_background_keeps_nobody_waiting_but_its_streams(
@@ -372,7 +364,7 @@ def test_what_loads_in_the_background_keeps_nobody_waiting_but_its_streams(
     """Streams that need it share the one load."""
     use = {"loading": "background"}
     with managed(tmp_path, unruly, monkeypatch, use) as (daemon, manager, flag):
-        assert manager.recv(100) == b"READY=1"
+        assert manager.receive() == "READY=1"
         with daemon.greet() as client, daemon.greet() as other:
             for one in (client, other):
                 one.send(Open(stream=1))

@@ -148,8 +148,7 @@ class _Round:
         self.lanes: dict[Lane, _Heap[_Place]] = {}
         self._standings: dict[Hashable, _Standing] = {}
         self._rested: dict[Hashable, _Standing] = {}  # had a turn in this round, wait no more
-        self._round = 0
-        self._turns = 0
+        self._round = self._turns = 0
         self._waited = 0  # sessions, when the round had its first turn
 
     @property
@@ -273,9 +272,6 @@ class StreamQueue:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __contains__(self, stream: Hashable) -> bool:
-        return stream in self._entries
-
     @property
     def kept(self) -> int:
         """Entries and sessions in memory: at most six times the streams that wait."""
@@ -304,19 +300,22 @@ class StreamQueue:
 
     def remove(self, stream: Hashable) -> Job | None:
         """Take a stream out, wherever it stands; returns what it stood for."""
-        entry = self._entries.pop(stream, None)
-        if entry is not None:
+        if (entry := self._entries.pop(stream, None)) is not None:
             self._ranks[entry.item.rank].leave(entry)
         return None if entry is None else entry.item
+
+    def admitted(self, is_admitted: Callable[[Job], bool]) -> set[Lane]:
+        """The lanes whose jobs are admitted, each asked about once; `pop` takes one of theirs out.
+
+        Whether a job is admitted may depend on its model, its batch key and its provider only."""
+        heads = {lane: rank.head(lane).item for rank in self._ranks.values() for lane in rank.lanes}
+        return {lane for lane, job in heads.items() if is_admitted(job)}
 
     def pop(self, is_admitted: Callable[[Job], bool]) -> Pick | None:
         """Take out the first stream that is admitted, or one of lower priority that is owed a turn.
 
-        None where none is admitted. Whether a job is admitted may depend on its model, its batch
-        key and its provider only; each lane is asked about once.
-        """
-        heads = {lane: rank.head(lane).item for rank in self._ranks.values() for lane in rank.lanes}
-        admitted = {lane for lane, job in heads.items() if is_admitted(job)}
+        None where none is admitted; see `admitted`."""
+        admitted = self.admitted(is_admitted)
         ready = [key for key in sorted(self._ranks) if admitted & self._ranks[key].lanes.keys()]
         if not ready:
             return None

@@ -160,8 +160,7 @@ class Scheduler:
         """A stream wants nothing any more."""
         if self._came_s.pop(stream, None) is None:
             return
-        job = self._queue.remove(stream)
-        if job is not None:
+        if (job := self._queue.remove(stream)) is not None:
             self._left(job)
             return
         for source in self.accounts.by_source:
@@ -177,6 +176,11 @@ class Scheduler:
             self._ready[model] = abilities
 
     # ── turns ─────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def could_begin(self) -> bool:
+        """Whether `next_batch` would give a slot to somebody now."""
+        return bool(self._queue.admitted(self._is_admitted))
 
     def next_batch(self) -> Batch | None:
         """Give a slot to the next stream and those read with it; None when nobody may have one."""
@@ -194,12 +198,9 @@ class Scheduler:
             self.accounts.begin(job)
         for job in jobs:
             self._left(job)
+        spared = self.preemption.begin(jobs)
         batch = Batch(
-            jobs=tuple(jobs),
-            pick=pick,
-            started_s=now_s,
-            waits_s=waits_s,
-            is_spared=self.preemption.begin(jobs),
+            jobs=tuple(jobs), pick=pick, started_s=now_s, waits_s=waits_s, is_spared=spared
         )
         self._running[batch] = None
         return batch
@@ -268,10 +269,9 @@ class Scheduler:
     # ── inside ────────────────────────────────────────────────────────────────────────────────
 
     def _is_admitted(self, job: Job) -> bool:
-        abilities = self._ready.get(job.model)
-        is_alone = isinstance(job.batch_key, Alone)
-        if abilities is None:
+        if (abilities := self._ready.get(job.model)) is None:
             return False
+        is_alone = isinstance(job.batch_key, Alone)
         # Where several run side by side, the others hold back until it has had its turn.
         is_crowded = abilities.decodes_at_once > 1 and not is_alone
         if is_crowded and job.model in self._alone.values():

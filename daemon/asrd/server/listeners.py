@@ -1,4 +1,4 @@
-"""The socket that clients connect to: bound by ourselves, or handed over by systemd.
+"""The socket that clients connect to: bound by ourselves, or handed over by a service manager.
 
 Binding is done under a lock file that is held for as long as the daemon lives: whoever holds it
 owns the path, so a second daemon is refused and what a dead one left behind is safely replaced.
@@ -9,7 +9,7 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import structlog
 
 from asrd.errors import StartupError
 from asrd.server.admission import Admission
+from asrd.server.launchd import activated_descriptors, system_library
 
 log = structlog.get_logger()
 
@@ -34,79 +35,101 @@ OWN_DIRECTORY = 0o700
 GROUPS_SOCKET = 0o660
 ANYBODYS_SOCKET, PASSABLE_DIRECTORY = 0o666, 0o711
 FIRST_INHERITED_FD = 3
+LISTENING = "a listening Unix stream socket"
 
 
 def inherited_socket() -> socket.socket | None:
-    """The listening socket that the service manager hands over (sd_listen_fds(3)), if any.
+    """The listening socket that a service manager hands over, if any: systemd, in the way of
+    sd_listen_fds(3), or launchd.
 
     Raises:
         StartupError: what was handed over is not one listening Unix stream socket.
     """
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+    descriptors, names = _handed_over()
+    if not descriptors and (library := system_library()) is not None:
+        descriptors = activated_descriptors(library)
+    if not descriptors:
         return None
-    count = os.environ.get("LISTEN_FDS", "0")
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-        os.environ.pop(name, None)  # they are not our children's
-    if count == "0":
-        return None
-    listener = _listener_at(FIRST_INHERITED_FD) if count == "1" else None
-    if listener is None:
-        raise StartupError(
-            f"the service manager handed over {count} descriptors; one listening Unix stream "
-            "socket is expected (ListenStream= with a path in the .socket unit)",
-            EX_USAGE,
-        )
+    if len(descriptors) > 1:
+        raise _unexpected(f"{len(descriptors)} descriptors{names}")
+    os.set_inheritable(descriptors[0], False)
+    try:
+        listener = socket.socket(fileno=descriptors[0])
+    except OSError:
+        raise _unexpected(f"a descriptor{names} that is no socket") from None
+    kind = _kind_of(listener)
+    if kind != LISTENING:
+        listener.close()
+        raise _unexpected(f"{kind}{names}")
     return listener
 
 
-def _listener_at(descriptor: int) -> socket.socket | None:
-    """The listening Unix stream socket that the descriptor is, or None."""
-    try:
-        os.set_inheritable(descriptor, False)
-        listener = socket.socket(fileno=descriptor)
-        is_listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    except OSError:
-        return None
-    is_unix = listener.family == socket.AF_UNIX and listener.type == socket.SOCK_STREAM
-    if is_listening and is_unix:
-        return listener
-    listener.close()
-    return None
+def _handed_over() -> tuple[Sequence[int], str]:
+    """The descriptors that are meant for us, and what they are called, for people."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return (), ""
+    count = os.environ.get("LISTEN_FDS", "0")
+    names = os.environ.get("LISTEN_FDNAMES", "")
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        os.environ.pop(name, None)  # they are not our children's
+    if not (count.isascii() and count.isdigit()):
+        raise _unexpected(f"{count!r} descriptors")
+    told = f" ({names.replace(':', ', ')})" if names else ""
+    return range(FIRST_INHERITED_FD, FIRST_INHERITED_FD + int(count)), told
+
+
+def _kind_of(given: socket.socket) -> str:
+    if given.family != socket.AF_UNIX:
+        return "an internet socket"
+    if given.type != socket.SOCK_STREAM:
+        return "a Unix socket for datagrams"
+    is_listening = given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    return LISTENING if is_listening else "a socket that does not listen"
+
+
+def _unexpected(what: str) -> StartupError:
+    return StartupError(
+        f"the service manager handed over {what}; one listening Unix stream socket is expected "
+        "(in a .socket unit: one ListenStream= with a path, and no Accept=yes)",
+        EX_USAGE,
+    )
 
 
 @contextmanager
-def bound_socket(path: Path, admission: Admission) -> Iterator[socket.socket]:
+def bound_socket(
+    path: Path, admission: Admission, *, setting: str = "--socket"
+) -> Iterator[socket.socket]:
     """A listening socket at `path`, mode 0600 in a 0700 directory of one's own.
 
     Where others are admitted they must be able to reach it: the directory becomes 0711, and the
     socket 0660 with the one group that is admitted, or 0666. Then it is who connects that decides.
-    The path is removed again at the end.
+    The path is removed again at the end. `setting` is what to choose another one with.
 
     Raises:
         StartupError: the path is too long, in use by a living daemon, or not ours to use.
     """
     if not path.name:
-        raise StartupError(f"{path} names no file: choose another path with --socket", EX_USAGE)
+        raise StartupError(f"{path} names no file: choose another path with {setting}", EX_USAGE)
     if len(os.fsencode(path)) > MAX_PATH_BYTES:
         raise StartupError(
             f"the socket path has {len(os.fsencode(path))} bytes, {MAX_PATH_BYTES} is the "
-            f"system's limit: choose a shorter one with --socket ({path})",
+            f"system's limit: choose a shorter one with {setting} ({path})",
             EX_USAGE,
         )
     try:
-        _prepare_directory(path.parent)
+        _prepare_directory(path.parent, setting)
         # No link is followed: in a directory that others write to, it could lead anywhere.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
         lock = os.open(path.with_name(path.name + ".lock"), flags, 0o600)
     except OSError as error:
         raise StartupError(
             f"cannot use {path.parent} for the socket ({error.strerror}): choose another "
-            "place with --socket",
+            f"place with {setting}",
             EX_NOPERM,
         ) from None
     try:
-        _take(lock, path)
-        listener = _bind(path)
+        _take(lock, path, setting)
+        listener = _bind(path, setting)
         try:
             if admission.serves_others:
                 _open_up(path, admission.only_group)
@@ -118,7 +141,7 @@ def bound_socket(path: Path, admission: Admission) -> Iterator[socket.socket]:
         os.close(lock)  # which gives the lock back; the file stays, for removing it would race
 
 
-def _prepare_directory(directory: Path) -> None:
+def _prepare_directory(directory: Path, setting: str) -> None:
     """Make the directory if there is none; a directory that others may write to is refused."""
     directory.mkdir(mode=OWN_DIRECTORY, parents=True, exist_ok=True)
     info = directory.stat()
@@ -126,33 +149,33 @@ def _prepare_directory(directory: Path) -> None:
     if info.st_uid not in (os.geteuid(), 0) or others_write:
         raise StartupError(
             f"{directory} belongs to somebody else or may be written by others: choose another "
-            "place with --socket, or chmod 700 it",
+            f"place with {setting}, or chmod 700 it",
             EX_NOPERM,
         )
 
 
-def _take(lock: int, path: Path) -> None:
+def _take(lock: int, path: Path, setting: str) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise StartupError(
-            f"a daemon is already running on {path}: use it, or choose another path with --socket",
+            f"a daemon is already running on {path}: use it, or choose another path with {setting}",
             EX_TEMPFAIL,
         ) from None
 
 
-def _bind(path: Path) -> socket.socket:
+def _bind(path: Path, setting: str) -> socket.socket:
     """Bind at `path`, replacing a socket that nobody answers at and nothing else."""
     if path.exists() or path.is_symlink():
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise StartupError(
                 f"{path} exists and is not a socket: move it away or choose another path "
-                "with --socket",
+                f"with {setting}",
                 EX_USAGE,
             )
         if _answers(path):
             raise StartupError(
-                f"something else already answers on {path}: choose another path with --socket",
+                f"something else already answers on {path}: choose another path with {setting}",
                 EX_TEMPFAIL,
             )
         try:
@@ -160,7 +183,7 @@ def _bind(path: Path) -> socket.socket:
         except OSError as error:  # in a sticky directory, what is another user's
             raise StartupError(
                 f"{path} is left over and cannot be removed ({error.strerror}): choose another "
-                "path with --socket",
+                f"path with {setting}",
                 EX_NOPERM,
             ) from None
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -170,7 +193,7 @@ def _bind(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         raise StartupError(
-            f"cannot bind {path} ({error.strerror}): choose another path with --socket", EX_NOPERM
+            f"cannot bind {path} ({error.strerror}): choose another path with {setting}", EX_NOPERM
         ) from None
     finally:
         os.umask(old_mask)

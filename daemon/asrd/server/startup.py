@@ -17,15 +17,11 @@ from asrd.errors import (
 from asrd.providers.catalogue import AUTO, Catalogue, ModelKey
 from asrd.providers.registry import Registry, UnknownProvider
 from asrd.server.hub import Hub
-from asrd.server.notify import notify
 
 log = structlog.get_logger()
 
 EX_UNAVAILABLE = 69
 EX_CONFIG = 78
-
-PATIENCE_S = 5.0
-"""How often the service manager is asked for more time while models load."""
 
 
 def settled(config: Config, registry: Registry) -> Config:
@@ -103,17 +99,12 @@ async def load_first(hub: Hub) -> None:
 
 
 async def _come_up(hub: Hub, key: ModelKey) -> None:
-    load = asyncio.ensure_future(hub.ensure(key))
     try:
-        while not (await asyncio.wait([load], timeout=PATIENCE_S))[0]:
-            notify(f"EXTEND_TIMEOUT_USEC={round(3 * PATIENCE_S * 1e6)}")
-        await load
+        await hub.ensure(key)
     except ProtocolError as error:
         if hub.config.of(key.provider).required:
             raise StartupError(error.message, EX_UNAVAILABLE) from None
         log.error("first_load_failed", model=str(key), problem=error.message)
-    finally:
-        load.cancel()
 
 
 def _tell_missing(hub: Hub) -> None:

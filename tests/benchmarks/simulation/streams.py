@@ -7,6 +7,7 @@ from asrd.providers.catalogue import ModelKey
 from asrd.scheduler.ladder import Step
 from asrd.scheduler.queue import Job
 from asrd.server.served import Ease
+from asrd.server.summary import Summary
 from benchmarks.simulation.arrivals import Source
 
 EARLY_S = 1e-6
@@ -65,6 +66,7 @@ class SimulatedStream:
     ease: Ease = field(default_factory=Ease)
     told_steps: frozenset[Step] = frozenset()
     told_key: ModelKey | None = None
+    summary: Summary = field(default_factory=lambda: Summary(opened_at_s=0.0, is_live=True))
     jobs: dict[tuple[str, bool, float], Job] = field(default_factory=dict)
 
     # ── as the overload control sees it ───────────────────────────────────────────────────────
