@@ -175,7 +175,7 @@ class Monitoring:
     """
 
     listen: str | None = None
-    """`127.0.0.1:9464`, `[::1]:9464` or `unix:/run/asrd/metrics.sock`; none: nowhere."""
+    """`127.0.0.1:9464`, `[::1]:9464` or `unix:/run/asrd/daemon/metrics.sock`; none: nowhere."""
     expose: bool = False
     """Whether an address that other machines can reach is taken, too. There is no password."""
 

@@ -73,6 +73,12 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
+def no_configuration_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever is in /etc; the user's own is kept out by the environment."""
+    monkeypatch.setattr("asrd.configuring.layers.SYSTEM_FILE", tmp_path / "system.toml")
+
+
+@pytest.fixture(autouse=True)
 def no_daemon_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whatever runs on this machine, tests meet only daemons of their own."""
     for user in ("asrd.paths", "asrd.cli.reach"):

@@ -20,6 +20,9 @@ COMMANDS = (
     "doctor",
     "health",
     "stats",
+    "completion",
+    "man",
+    "service",
     "version",
 )
 

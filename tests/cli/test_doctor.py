@@ -116,7 +116,7 @@ def test_the_command_is_one_that_serve_understands(
         served.append(config)
         return 0
 
-    monkeypatch.setattr("asrd.server.logs.configure", lambda _: None)
+    monkeypatch.setattr("asrd.server.logs.configure", lambda *_: None)
     monkeypatch.setattr("asrd.server.app.serve", serve)
     assert asrd(*words[1:]).code == 0
     assert (served[0].provider, served[0].model) == ("engine", "small")

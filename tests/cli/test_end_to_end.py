@@ -138,5 +138,6 @@ def test_a_daemon_whose_default_nobody_can_have_does_not_start(
 ) -> None:
     outcome = asrd_process("serve", "--provider", "mooonshine", "--socket", tmp_path / "s")
     assert outcome.code == 78
-    assert outcome.err.count("\n") == 1
-    assert "did you mean 'moonshine'?" in outcome.err
+    log, error = outcome.err.splitlines()
+    assert json.loads(log)["event"] == "configuration"
+    assert "did you mean 'moonshine'?" in error

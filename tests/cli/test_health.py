@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from asrd.wire.messages import GetHealth, Health, ModelHealth, ProviderHealth
+from asrd.wire.messages import GetHealth, Health
+from asrd.wire.reports import ModelHealth, ProviderHealth
 from cli.conftest import Outcome, Run
 from support.daemon import running_daemon
 from support.fake_daemon import FakeDaemon, health

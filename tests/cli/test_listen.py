@@ -1,5 +1,6 @@
 """`asrd listen` as a command line: what is asked for, and what is missing."""
 
+import json
 import os
 from pathlib import Path
 
@@ -47,6 +48,20 @@ def test_the_inputs_are_listed(asrd_process: Run, fake: dict[str, str]) -> None:
         "0  Webcam  (default)",
         "2  Monitor of Speakers  (hears what is played)",
     ]
+
+
+def test_the_inputs_are_listed_as_json(asrd_process: Run, fake: dict[str, str]) -> None:
+    outcome = asrd_process("listen", "--list-devices", "--json", environment=fake)
+    assert (outcome.code, outcome.err) == (0, "")
+    webcam, monitor = json.loads(outcome.out)
+    assert (webcam["number"], webcam["is_default"], webcam["is_loopback"]) == (0, True, False)
+    assert (monitor["name"], monitor["is_loopback"]) == ("Monitor of Speakers", True)
+
+
+def test_json_is_for_the_list(asrd: Run) -> None:
+    outcome = asrd("listen", "--json")
+    assert outcome.code == 64
+    assert "--format jsonl" in outcome.error
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import pytest
 from asrd import Model, ModelStatus, Provider, ProviderError, ReportPull, Setting
 from asrd.cli.tables import as_size
 from asrd.providers.registry import Registered, Registry
-from asrd.wire.messages import GetHealth, Health, Load, ModelHealth, ProviderHealth, Unload
+from asrd.wire.messages import GetHealth, Health, Load, Unload
+from asrd.wire.reports import ModelHealth, ProviderHealth
 from cli.conftest import Outcome, Run, command
 from conftest import TinyWhisper
 from support.daemon import environment, install_plugins

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from asrd.choices import Delivery
 from asrd.client import Client, ClientState, Recovery, Stream, StreamEvent, connect
-from asrd.wire.messages import Closed, Delivery, Error, Event, Segment
+from asrd.wire.messages import Closed, Error, Event, Segment
 from conftest import Recording
 from support.audio import read_wav
 from support.daemon import START_PATIENCE_S, Daemon, running_daemon

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from asrd.wire.messages import Close, Closed, Error, GetStats, Load, Open, Opene
 from conftest import TINY_WHISPER
 from support.audio import read_pcm, silent_pcm
 from support.daemon import Daemon, environment, install_plugins
+from support.service_manager import hearing_manager
 from support.waiting import wait_until
 from support.wire_client import WireClient, texts
 
@@ -266,24 +266,21 @@ settings = {{ flag = "{flag}" }}
 
 
 def test_the_service_manager_hears_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(20)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with hearing_manager(tmp_path) as manager:
+        monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
         daemon = FileDaemon(tmp_path, ECHO)
         try:
-            while (said := manager.recv(100)) != b"READY=1":
-                assert said.startswith(b"EXTEND_TIMEOUT_USEC=")
+            assert manager.state() == "READY=1"
             for text in (ECHO + "[limits]\nmax_streams = 3", "nonsense"):
                 before_us = time.monotonic_ns() // 1000
                 daemon.hang_up(text)
-                first, second = manager.recv(100).decode().splitlines()
+                first, second = manager.state().splitlines()
                 assert first == "RELOADING=1"
                 moment_us = int(second.removeprefix("MONOTONIC_USEC="))
                 assert before_us <= moment_us <= time.monotonic_ns() // 1000
-                assert manager.recv(100) == b"READY=1"
+                assert manager.state() == "READY=1"
             assert daemon.terminate() == 0
-            assert manager.recv(100) == b"STOPPING=1"
+            assert manager.state() == "STOPPING=1"
         finally:
             daemon.kill()
 

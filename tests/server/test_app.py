@@ -1,9 +1,7 @@
 """The daemon as a whole, in a child process: started, signalled, and brought to its end."""
 
 import os
-import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -27,8 +25,6 @@ from asrd.wire.messages import (
     Health,
     Open,
     Opened,
-    Ping,
-    Pong,
     Segment,
     Stats,
     Unload,
@@ -44,6 +40,7 @@ from support.daemon import (
     is_alive,
     running_daemon,
 )
+from support.service_manager import hearing_manager
 from support.unruly import marked
 from support.waiting import wait_until
 from support.wire_client import WireClient, texts
@@ -340,52 +337,17 @@ def test_the_service_manager_hears_when_it_is_ready_and_when_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ready when the socket answers: a client that connects then is served."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(20)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with hearing_manager(tmp_path) as manager:
+        monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
         daemon = Daemon(tmp_path, eager=False)
         try:
-            assert manager.recv(100) == b"READY=1"
+            assert manager.receive() == "READY=1"
             with WireClient(daemon.path) as client:
                 client.hello()
             assert daemon.terminate() == 0
-            assert manager.recv(100) == b"STOPPING=1"
+            assert manager.state() == "STOPPING=1"
         finally:
             daemon.kill()
-
-
-@pytest.mark.skipif(
-    shutil.which("systemd-socket-activate") is None, reason="systemd is not installed"
-)
-def test_it_is_started_by_the_first_connection(tmp_path: Path) -> None:
-    """By systemd's own tool, which listens, and starts the daemon when somebody comes."""
-    path = tmp_path / "activated"
-    own = tmp_path / "own"
-    # The tool passes on no variables but those it is told to.
-    variables = [f"--setenv={name}={value}" for name, value in environment().items() if value]
-    process = subprocess.Popen(
-        [
-            "systemd-socket-activate",
-            f"--listen={path}",
-            *[variable for variable in variables if "PYTHON" in variable or "PATH=" in variable],
-            *command(own, eager=False),
-        ],
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(path.exists, "a socket")
-        with WireClient(path) as client:
-            client.hello()
-            client.send(Ping(id=1))
-            assert client.expect(Pong).id == 1
-        assert not own.exists()
-        process.terminate()
-        assert process.wait(20) == 0
-        assert path.exists()  # it is the service manager's
-    finally:
-        process.kill()
-        process.wait()
 
 
 # ── small things ──────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,8 @@ from asrd.providers.lifecycle import ModelState
 from asrd.providers.registry import Registry
 from asrd.server import checkup
 from asrd.server.checkup import Checkup
-from asrd.wire.messages import Health, ProviderHealth
+from asrd.wire.messages import Health
+from asrd.wire.reports import ProviderHealth
 from support.room import ECHO, UTTERANCE, Room, run, settle
 
 MOONSHINE = ModelKey(provider="moonshine", model="tiny-en")

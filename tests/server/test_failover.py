@@ -13,6 +13,7 @@ from asrd.providers.catalogue import ModelKey
 from asrd.providers.pool import ModelPool
 from asrd.server.failover import Failover, place_in
 from asrd.server.served import ServedStream
+from asrd.server.summary import Summary
 from support.clock import VirtualClock
 
 RETRY_S = 30.0
@@ -173,6 +174,7 @@ class StubStream:
     names: dict[str, str] = field(default_factory=dict)
     stays_until_s: float = 0.0
     relief: tuple[ModelKey, ...] = ()
+    summary: Summary = field(default_factory=lambda: Summary(opened_at_s=0.0, is_live=True))
 
     def __post_init__(self) -> None:
         self.key = self.chain[self.level]

@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -75,6 +76,16 @@ def test_a_sleep_is_not_told() -> None:
     watched = Watched()
     assert watched.pass_time(3600.0, worked_s=0.4) == []
     assert watched.pass_time(LONGEST_TICK_S, worked_s=LONGEST_TICK_S) == []
+
+
+def test_how_late_looks_come_is_counted_whatever_the_reason() -> None:
+    watched = Watched()
+    for passed_s in (0.5, 0.504, 0.45, 0.8):
+        watched.pass_time(passed_s, worked_s=0.0)
+    lag = watched.watch.lag
+    assert lag.count == 4
+    assert lag.sum == pytest.approx(0.304)
+    assert dict(lag.cumulated())[0.001] == 2
 
 
 def test_what_this_thread_computes_counts_and_its_waiting_does_not() -> None:

@@ -10,8 +10,10 @@ from structlog.testing import capture_logs
 from asrd.choices import LogLevel
 from asrd.config import Config, Limits, ProviderConfig, Recording, Scheduling, Supervision
 from asrd.providers.registry import Registry
+from asrd.secrets import Secret
 from asrd.server.admission import admission_of
 from asrd.server.connections import Door
+from asrd.server.notify import ServiceManager
 from asrd.server.reload import Reloader, changed_keys, with_what_stays
 from asrd.wire.messages import Error
 from conftest import TINY_WHISPER
@@ -48,6 +50,14 @@ def test_differences_are_told_by_their_keys_and_never_by_their_values() -> None:
         "limits.max_streams",
         "scheduling.max_waiting.mic",
     ]
+
+
+def test_another_secret_is_a_difference_and_no_more_is_told_of_it() -> None:
+    def config(text: str) -> Config:
+        return Config(providers={"x": ProviderConfig(settings={"name": Secret(text)})})
+
+    assert [*changed_keys(config("one"), config("two"))] == ["providers.x.settings.name"]
+    assert not [*changed_keys(config("one"), config("one"))]
 
 
 def test_what_a_running_daemon_cannot_change_stays_as_it_was() -> None:
@@ -105,7 +115,8 @@ def test_a_reload_that_fails_midway_changes_nothing(
         new = replace(
             before, limits=Limits(max_streams=5), log_level=LogLevel.DEBUG, provider="echo"
         )
-        reloader = Reloader(lambda: new, registry, room.hub, room.sessions, door, lambda: False)
+        nobody = ServiceManager({})
+        reloader = Reloader(lambda: new, registry, room.hub, room.sessions, door, nobody)
         running = asyncio.create_task(reloader.run())
         with monkeypatch.context() as broken:
             broken.setattr("asrd.server.reload.room_for", fail)

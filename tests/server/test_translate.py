@@ -9,6 +9,7 @@ from asrd.config import Config
 from asrd.errors import ErrorCode, ProtocolError
 from asrd.providers.catalogue import ModelKey
 from asrd.server.served import ServedStream, rule_of
+from asrd.server.summary import Summary
 from asrd.server.translate import error_message, ladder_message, message_of, seconds
 from asrd.session import effects
 from asrd.session.effects import Effect
@@ -41,6 +42,7 @@ def served(**fields: Any) -> ServedStream:
         priority=2,
         delivery="live",
         bucket=None,
+        summary=Summary(opened_at_s=0.0, is_live=True),
     )
 
 

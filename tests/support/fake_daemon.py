@@ -37,13 +37,13 @@ from asrd.wire.messages import (
     Opened,
     Ping,
     Pong,
-    ProviderHealth,
     Segment,
     ServerMessage,
     Stats,
     Unload,
     Welcome,
 )
+from asrd.wire.reports import ProviderHealth
 
 HANG_UP = "hang up"
 Reply = list[ServerMessage | str]

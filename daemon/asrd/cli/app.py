@@ -11,16 +11,23 @@ from typing import Annotated
 import typer
 
 from asrd.cli import (
+    bench,
+    completion,
+    config,
     doctor,
     exits,
     health,
     listen,
+    manual,
     models,
     pipe,
     providers,
     replay,
     serve,
+    service,
     stats,
+    status,
+    top,
     transcribe,
     version,
 )
@@ -28,6 +35,7 @@ from asrd.cli import (
 # Plain help: rich's rendering of it costs 0.2 s, more than all the rest of a start.
 app = typer.Typer(
     rich_markup_mode=None,
+    add_completion=False,  # `asrd completion` instead of two options of everything
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command()(transcribe.transcribe)
@@ -37,9 +45,16 @@ app.command()(serve.serve)
 app.command()(replay.replay)
 app.command()(providers.providers)
 app.add_typer(models.app, name="models")
+app.add_typer(config.app, name="config")
+app.command()(bench.bench)
 app.command()(doctor.doctor)
 app.command()(health.health)
 app.command()(stats.stats)
+app.command()(status.status)
+app.command()(top.top)
+app.add_typer(service.app, name="service")
+app.command()(completion.completion)
+app.command()(manual.man)
 app.command()(version.version)
 
 
@@ -66,6 +81,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 def main(arguments: list[str] | None = None) -> int:
     """Run the program; returns the exit code."""
     _fill_standard_descriptors()
+    completion.prepare()
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="asrd", standalone_mode=False)
     except UsageError as error:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from asrd.cli.exits import CommandError, Exit
 from asrd.cli.plain import plain
@@ -92,6 +92,11 @@ def listing(devices: Sequence[Device]) -> list[str]:
     """A line for each input: its number, name and what is special about it."""
     width = len(str(max((each.number for each in devices), default=0)))
     return [f"{each.number:>{width}}  {plain(each.name)}{_marks(each)}" for each in devices]
+
+
+def as_fields(device: Device) -> dict[str, object]:
+    """An input as JSON has it."""
+    return {**asdict(device), "is_loopback": device.is_loopback}
 
 
 def _marks(device: Device) -> str:

@@ -26,26 +26,28 @@ def doctor(json: JsonOption = False, socket: SocketOption = None) -> None:
 
     from asrd.cli import checks as look
     from asrd.cli.known_models import read_known_models
+    from asrd.cli.progress import waiting
     from asrd.paths import default_socket_path
     from asrd.providers.inspection import inspect
     from asrd.providers.recommendation import recommend
 
     path = socket or default_socket_path()
-    inspection = inspect()
-    known = read_known_models()
-    checks = [
-        *look.of_machine(inspection),
-        *look.of_engines(known),
-        look.of_socket(path),
-        asyncio.run(_of_daemon(path)),
-        look.of_services(),
-    ]
     problem = ""
     found = None
-    try:
-        found = recommend(inspection.machine, known.registry)
-    except ProviderError as error:
-        problem = str(error)
+    with waiting("examining the machine"):
+        inspection = inspect()
+        known = read_known_models()
+        checks = [
+            *look.of_machine(inspection),
+            *look.of_engines(known),
+            look.of_socket(path),
+            asyncio.run(_of_daemon(path)),
+            look.of_services(),
+        ]
+        try:
+            found = recommend(inspection.machine, known.registry)
+        except ProviderError as error:
+            problem = str(error)
     if json:
         say(_as_json(checks, inspection, found, problem, socket))
     else:

@@ -9,12 +9,13 @@ import typer
 from asrd.cli.exits import CommandError, Exit, report
 from asrd.cli.options import JsonOption, SocketOption
 from asrd.cli.printing import say
-from asrd.cli.tables import REPORT_COLUMNS, as_size, entry
+from asrd.cli.tables import REPORT_COLUMNS, as_size, as_span, entry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from asrd.wire.messages import Health, ModelHealth, ProviderHealth
+    from asrd.wire.messages import Health
+    from asrd.wire.reports import ModelHealth, ProviderHealth
 
 
 def health(
@@ -25,11 +26,17 @@ def health(
     json: JsonOption = False,
     socket: SocketOption = None,
 ) -> None:
-    """Say how the daemon is; exit code 0 when it is ready, 69 when not."""
+    """Say how the daemon is; exit code 0 when it is ready, 69 when not.
+
+    For scripts and service managers. `asrd status` is for people.
+    """
     import asyncio
 
+    from asrd.cli.progress import waiting
+
     try:
-        found = asyncio.run(_ask_until_ready(socket, deep=deep, wait_s=wait_s))
+        with waiting("waiting for the daemon"):
+            found = asyncio.run(_ask_until_ready(socket, deep=deep, wait_s=wait_s))
     except CommandError as error:
         if json:
             say('{"state": "unreachable", "live": false, "ready": false}')
@@ -85,7 +92,7 @@ def _as_text(found: "Health") -> str:
 
 
 def _lines(found: "Health") -> Iterator[str]:
-    facts = [_words(found.state), f"up for {_span(found.uptime_s)}", as_size(found.memory_bytes)]
+    facts = [_words(found.state), f"up for {as_span(found.uptime_s)}", as_size(found.memory_bytes)]
     if found.state == "degraded":  # the other states say it themselves
         facts.insert(1, "ready" if found.ready else "not ready")
     yield from entry("", facts)
@@ -124,7 +131,7 @@ def _facts(model: "ModelHealth") -> list[str]:
     if model.last_inference_ms is not None:
         facts.append(f"last decode {_milliseconds(model.last_inference_ms)}")
     if model.last_inference_ms is not None and model.idle_s is not None:
-        facts[-1] += f" {_span(model.idle_s)} ago"
+        facts[-1] += f" {as_span(model.idle_s)} ago"
     if model.consecutive_errors:
         errors = _count(model.consecutive_errors, "error")
         facts.append(errors if model.consecutive_errors == 1 else f"{errors} in a row")
@@ -150,13 +157,3 @@ def _count(count: int, noun: str) -> str:
 
 def _milliseconds(value_ms: float) -> str:
     return f"{value_ms:.1f} ms" if value_ms < 10 else f"{value_ms:.0f} ms"
-
-
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    for count, unit, smaller, name in ((days, "d", hours, "h"), (hours, "h", minutes, "min")):
-        if count:
-            return f"{count} {unit} {smaller} {name}"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -113,14 +113,16 @@ class KnownModels:
         return CommandError(f"there is no model {name[:128]!r}", Exit.USAGE, remedy)
 
 
-def read_known_models() -> KnownModels:
-    """What all plugins have. Looks at the disk and imports no engine."""
+def read_known_models(only: str | None = None) -> KnownModels:
+    """What all plugins have, or one provider. Looks at the disk and imports no engine."""
     from asrd.providers.registry import discover
 
     registry = discover()
     entries: list[Entry] = []
     broken = dict(registry.broken)
     for name, registered in registry.registered.items():
+        if only not in (None, name):
+            continue
         try:
             entries += _entries(name, registered)
         except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything

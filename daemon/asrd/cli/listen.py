@@ -54,6 +54,9 @@ def listen(
     list_devices: Annotated[
         bool, typer.Option("--list-devices", help="List the inputs and exit.")
     ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead, for --list-devices.")
+    ] = False,
     provider: ProviderOption = None,
     model: ModelOption = None,
     language: LanguageOption = None,
@@ -79,8 +82,10 @@ def listen(
     one ends at once.
     """
     if list_devices:
-        _list_devices()
+        _list_devices(is_json=json)
         return
+    if json:
+        raise typer.BadParameter("for text as JSON add `--format jsonl`", param_hint="--json")
 
     import asyncio
 
@@ -99,7 +104,7 @@ def listen(
                 "language": language,
                 "partials": os.isatty(1) if partials is None else partials,
                 "words": words,
-                "endpointing_ms": endpointing_ms or 500,
+                "endpointing_ms": endpointing_ms,
             },
             wanted_daemon(socket, provider, model, option or []),
             is_json=format_ is PipeFormat.JSONL,
@@ -108,10 +113,15 @@ def listen(
     raise typer.Exit(code)
 
 
-def _list_devices() -> None:
+def _list_devices(*, is_json: bool) -> None:
     from asrd.cli.capture import inputs
-    from asrd.cli.devices import listing
+    from asrd.cli.devices import as_fields, listing
     from asrd.cli.printing import say
 
+    if is_json:
+        from asrd.cli.transcripts import to_json
+
+        say(to_json([as_fields(device) for device in inputs()]))
+        return
     for line in listing(inputs()):
         say(line)

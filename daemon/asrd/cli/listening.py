@@ -15,6 +15,7 @@ from asrd.cli.following import first_interrupt_stops, follow
 from asrd.cli.notices import tell_breaks
 from asrd.cli.output import Output
 from asrd.cli.printers import Printer, printer_for
+from asrd.cli.progress import waiting
 from asrd.cli.reach import Wanted, reach
 from asrd.client import Client, Stream, StreamOptions
 from asrd.client.spans import Spans
@@ -51,9 +52,11 @@ async def listen(
                 for ear in ears
             ]
             _tell_what_is_heard(sources, printer)
-            async with reach(wanted) as client:
-                tell_breaks(client, printer.notice)
-                streams = [await source.open(client, options) for source in sources]
+            async with contextlib.AsyncExitStack() as stack:
+                with waiting("loading the model", is_stdout_used=True):
+                    client = await stack.enter_async_context(reach(wanted))
+                    tell_breaks(client, printer.notice)
+                    streams = [await source.open(client, options) for source in sources]
                 with first_interrupt_stops(open_captures.close, interrupts):
                     code = await _all(sources, streams)
     except asyncio.CancelledError:

@@ -1,12 +1,12 @@
 """`asrd models`: which models there are, fetching them, and having the daemon load them."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from asrd.cli import suggestions
 from asrd.cli.exits import CommandError, Exit, tell
 from asrd.cli.options import JsonOption, SocketOption
 from asrd.cli.printing import say
@@ -14,16 +14,20 @@ from asrd.errors import AsrdError
 
 if TYPE_CHECKING:
     from asrd.cli.known_models import Entry, KnownModels
-    from asrd.wire.messages import Health, ModelHealth
-
-QUIET_S = 1.0
-"""Until a load is worth a sign of life on a terminal."""
+    from asrd.wire.messages import Health
+    from asrd.wire.reports import ModelHealth
 
 app = typer.Typer(help="List, fetch, load and unload models.")
 
 WhoseOption = Annotated[
     str | None,
-    typer.Option("--provider", "-p", metavar="NAME", help="Whose model it is."),
+    typer.Option(
+        "--provider",
+        "-p",
+        metavar="NAME",
+        help="Whose model it is.",
+        autocompletion=suggestions.providers,
+    ),
 ]
 ModelArgument = Annotated[
     str | None,
@@ -31,6 +35,7 @@ ModelArgument = Annotated[
         metavar="[NAME]",
         help="PROVIDER/MODEL, or MODEL; without it the default.",
         show_default=False,
+        autocompletion=suggestions.models,
     ),
 ]
 
@@ -46,7 +51,14 @@ def models(context: typer.Context) -> None:
 @app.command("list")
 def list_models(
     provider: Annotated[
-        str | None, typer.Option("--provider", "-p", metavar="NAME", help="Only this provider's.")
+        str | None,
+        typer.Option(
+            "--provider",
+            "-p",
+            metavar="NAME",
+            help="Only this provider's.",
+            autocompletion=suggestions.providers,
+        ),
     ] = None,
     json: JsonOption = False,
     socket: SocketOption = None,
@@ -55,13 +67,16 @@ def list_models(
     import asyncio
 
     from asrd.cli.known_models import read_known_models
+    from asrd.cli.progress import waiting
 
-    known = read_known_models()
+    with waiting("looking for models"):
+        known = read_known_models()
     if provider is not None:
         known.registry.get(provider)  # raises UnknownProvider, with the nearest name
     for name, reason in known.broken.items():
         tell(f"{name} is left out ({reason}): see `asrd providers`")
-    loaded = asyncio.run(_ask_loaded(socket, known))
+    with waiting("waiting for the daemon"):
+        loaded = asyncio.run(_ask_loaded(socket, known))
     entries = [*known.entries, *known.unlisted(loaded or ())]
     entries = [entry for entry in entries if provider in (None, entry.provider)]
     say(_as_json(entries, loaded) if json else _as_text(entries, loaded))
@@ -71,15 +86,21 @@ def list_models(
 def pull(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="PROVIDER/MODEL, or MODEL where one has it."),
+        typer.Argument(
+            metavar="NAME...",
+            help="PROVIDER/MODEL, or MODEL where one has it.",
+            autocompletion=suggestions.models,
+        ),
     ],
     provider: WhoseOption = None,
 ) -> None:
     """Fetch models over the network."""
     from asrd.cli.known_models import read_known_models
+    from asrd.cli.progress import waiting
     from asrd.cli.pulling import pull as fetch
 
-    known = read_known_models()
+    with waiting("looking for models"):
+        known = read_known_models()
     wanted = [known.find(name, provider) for name in names]
     code = int(Exit.OK)
     for entry in wanted:
@@ -125,8 +146,10 @@ def _have_daemon(
     import asyncio
 
     from asrd.cli.known_models import read_known_models
+    from asrd.cli.progress import waiting
 
-    known = read_known_models()
+    with waiting("looking for models"):
+        known = read_known_models()
     model = None
     if name is not None:
         entry = known.find(name, provider)
@@ -145,21 +168,13 @@ def _have_daemon(
 async def _ask_change(
     change: Literal["load", "unload"], provider: str | None, model: str | None, socket: Path | None
 ) -> "Health":
-    import asyncio
-
+    from asrd.cli.progress import waiting
     from asrd.cli.reach import running
 
     async with running(socket) as client:
         ask = client.load if change == "load" else client.unload
-        answer = asyncio.ensure_future(ask(provider, model))
-        if sys.stderr is not None and sys.stderr.isatty():
-            await asyncio.wait([answer], timeout=QUIET_S)
-            if not answer.done():
-                from rich.console import Console
-
-                with Console(stderr=True).status(f"{change}ing the model"):
-                    return await answer
-        return await answer
+        with waiting(f"{change}ing the model"):
+            return await ask(provider, model)
 
 
 async def _ask_loaded(socket: Path | None, known: "KnownModels") -> Loaded | None:

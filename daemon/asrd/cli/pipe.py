@@ -96,7 +96,7 @@ def pipe(
                 "channels": channels,
                 "partials": partials,
                 "words": words,
-                "endpointing_ms": endpointing_ms or 500,
+                "endpointing_ms": endpointing_ms,
             },
             wanted_daemon(socket, provider, model, option or []),
             is_json=format_ is PipeFormat.JSONL,

@@ -1,6 +1,7 @@
 """The work of `asrd pipe`: stdin to one stream, its segments to stdout."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,7 @@ from asrd.cli.following import first_interrupt_stops, follow
 from asrd.cli.notices import tell_breaks
 from asrd.cli.output import Output
 from asrd.cli.printers import printer_for
+from asrd.cli.progress import waiting
 from asrd.cli.reach import Wanted, reach
 from asrd.client import StreamOptions
 
@@ -35,9 +37,11 @@ async def pipe_stdin(options: StreamOptions, wanted: Wanted, *, is_json: bool) -
     interrupts: list[int] = []
     code = int(Exit.OK)
     try:
-        async with reach(wanted) as client:
-            tell_breaks(client, printer.notice)
-            stream = await client.open_stream(**options)
+        async with contextlib.AsyncExitStack() as stack:
+            with waiting("loading the model", is_stdout_used=True):
+                client = await stack.enter_async_context(reach(wanted))
+                tell_breaks(client, printer.notice)
+                stream = await client.open_stream(**options)
             with first_interrupt_stops(feeder.stop, interrupts):
                 async with feeding(stream, feeder):
                     code = await follow(stream, printer)

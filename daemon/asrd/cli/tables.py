@@ -80,3 +80,14 @@ def as_size(size_bytes: int) -> str:
         if size_bytes >= size:
             return f"{size_bytes / size:.{1 if unit == 'GB' else 0}f} {unit}"
     return f"{size_bytes / 1000:.0f} kB"
+
+
+def as_span(seconds: float) -> str:
+    """A time in its two greatest units, such as `1 h 2 min`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    for count, unit, smaller, name in ((days, "d", hours, "h"), (hours, "h", minutes, "min")):
+        if count:
+            return f"{count} {unit} {smaller} {name}"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,6 +1,7 @@
 """The models that are loaded, each in a worker of its own: when they come, and when they go."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -68,6 +69,7 @@ class ModelPool:
         self._start = start
         self._residents: dict[ModelKey, Resident] = {}
         self._breakers: dict[str, Breaker] = {}
+        self._past_restarts: Counter[ModelKey] = Counter()  # of models that were unloaded
         self.tenancy = Tenancy(catalogue, config, clock)
         self._looked_at_s = clock.now_s()
         self._is_stopped = False
@@ -97,6 +99,13 @@ class ModelPool:
     def residents(self) -> dict[ModelKey, Resident]:
         """Every model that was ever asked for and not unloaded."""
         return dict(self._residents)
+
+    @property
+    def restarts(self) -> Counter[ModelKey]:
+        """How often each model's worker was started again, before it was unloaded too."""
+        restarts = self._past_restarts.copy()
+        restarts.update({key: resident.restarts for key, resident in self._residents.items()})
+        return restarts
 
     def breaker(self, provider: str) -> Breaker:
         """The circuit breaker of a provider."""
@@ -210,6 +219,8 @@ class ModelPool:
         resident = self._residents.pop(key, None)
         self.tenancy.leave(key)
         if resident is not None:
+            if resident.restarts:
+                self._past_restarts[key] += resident.restarts
             self._on_change(key)
         return resident
 

@@ -37,7 +37,7 @@ class Acceptor:
     """Owns a listening socket: accepts from it until it is closed.
 
     `make_protocol` makes what serves a client, `start` runs a coroutine, `on_refusal` is told the
-    code of each refusal.
+    code of each refusal. `hang_up` tells a client for whom there is no descriptor.
     """
 
     def __init__(
@@ -47,7 +47,9 @@ class Acceptor:
         *,
         start: Start,
         on_refusal: Callable[[str], None],
+        hang_up: Callable[[socket.socket], None] | None = None,
     ) -> None:
+        self._hang_up = hang_up or _hang_up
         self._listener = listener
         self._make_protocol = make_protocol
         self._start = start
@@ -117,7 +119,7 @@ class Acceptor:
             self._pause()
         else:
             with channel:
-                _hang_up(channel)
+                self._hang_up(channel)
             self._on_refusal(ErrorCode.BUSY)
             self._take_reserve()
 

@@ -5,7 +5,7 @@ import gc
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import structlog
 from asrd.config import Config
 from asrd.errors import StartupError
 from asrd.providers.registry import Registry, discover
+from asrd.server import logs
 from asrd.server.acceptor import Acceptor
 from asrd.server.admission import admission_of
 from asrd.server.connections import Door, SocketConnection
@@ -22,18 +23,24 @@ from asrd.server.ending import STOP_S, Guard, drain
 from asrd.server.heap import Heap, glibc
 from asrd.server.hub import Hub
 from asrd.server.listeners import bound_socket, inherited_socket
+from asrd.server.monitoring import monitored
 from asrd.server.monotonic import LoopWatch, MonotonicClock
-from asrd.server.notify import notify
+from asrd.server.notify import ServiceManager
 from asrd.server.outbox import Shelf
 from asrd.server.peer import Peer, PeerChannel
 from asrd.server.recorder import RecordedPeer, recorder_of
 from asrd.server.reload import ReadConfig, Reloader
 from asrd.server.report import Reporter
 from asrd.server.sessions import SessionStore
+from asrd.server.sight import Sight
 from asrd.server.signals import Signals
+from asrd.server.standstill import Standstill, tell_crashes
 from asrd.server.startup import load_first, settled
+from asrd.server.status_line import StatusTeller
 from asrd.server.stdio import StdioChannel, take_stdout
+from asrd.server.tracing import tracing_of
 from asrd.server.turns import Turns
+from asrd.server.watchdog import LOOK_EVERY_S, watchdog_of
 from asrd.version import __version__
 
 log = structlog.get_logger()
@@ -42,7 +49,6 @@ EX_OK = 0
 EX_DATAERR = 65
 EX_IOERR = 74
 
-CHECK_EVERY_S = 0.5
 GREETING_S = 0.3
 """At the very end: how long those who have just come may take to be told so."""
 
@@ -58,10 +64,14 @@ class Daemon:
         self.guard = guard
         self.hub = Hub(config, registry, clock)
         self.sessions = SessionStore(self.hub, config.limits, clock)
+        self.tracing = tracing_of(config, clock)
+        if self.tracing is not None:
+            self.hub.watched_by(self.tracing)
         self.reporter = Reporter(self.hub)
         self.recorder = recorder_of(config, clock)
         self.admission = admission_of(config.access)
         self.turns = Turns()
+        self.loop = LoopWatch(every_s=LOOK_EVERY_S)
         self.shelf = Shelf(config.limits.outboxes_bytes)
         self.door = Door(
             self.make_peer,
@@ -70,13 +80,15 @@ class Daemon:
             clock,
             self.note_refusal,
         )
-        self.reloader = Reloader(
-            read, registry, self.hub, self.sessions, self.door, lambda: self.is_started
-        )
+        self.manager = ServiceManager(os.environ)
+        self.status = StatusTeller(self.hub, clock, self.manager.status)
+        guards_itself = self.manager.watchdog_s is None and config.supervision.watchdog_s
+        self.standstill = Standstill(config.supervision.watchdog_s) if guards_itself else None
+        self.watchdog = watchdog_of(self.hub.scheduler, self.manager, self.standstill)
+        self.reloader = Reloader(read, registry, self.hub, self.sessions, self.door, self.manager)
         signals.on_reload = self.reloader.ask
         signals.on_end = lambda: guard.begin(self.hub.config.limits.drain_timeout_s + STOP_S)
         self.is_serving = asyncio.Event()
-        self.is_started = False
         self.failure: StartupError | None = None
         self._stdio_peer: Peer | None = None
 
@@ -108,6 +120,25 @@ class Daemon:
         """Every connected peer."""
         return self.door.peers + ([self._stdio_peer] if self._stdio_peer is not None else [])
 
+    def begin_serving(self) -> None:
+        """Who connects from now on is answered."""
+        self.is_serving.set()
+        self.manager.ready()
+
+    @property
+    def sight(self) -> Sight:
+        """What those who look at the daemon are shown."""
+        return Sight(
+            hub=self.hub,
+            sessions=self.sessions,
+            reporter=self.reporter,
+            door=self.door,
+            shelf=self.shelf,
+            loop=self.loop,
+            recorder=self.recorder,
+            peers=lambda: self.peers,
+        )
+
     async def load_first(self) -> None:
         """Load what is loaded at the start; the daemon ends when what is required does not."""
         # Not before: two workers that start would take the core's time from its first answers.
@@ -120,28 +151,33 @@ class Daemon:
             self.guard.code = error.exit_code
             self.signals.end_now()
         else:
-            self.is_started = True
-            notify("READY=1")
             log.info("started")
 
     async def watch(self) -> None:
         """Look after everything that only time tells."""
-        heap, loop = Heap(self.hub.clock, glibc()), LoopWatch()
-        others = (loop.look, self.door.check, self.sessions.expire, self.hub.check, heap.check)
+        heap = Heap(self.hub.clock, glibc())
+        others = (self.loop.look, self.door.check, self.sessions.expire, self.check_hub, heap.check)
         while True:
-            await asyncio.sleep(CHECK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)
             checks = [peer.check for peer in self.peers]
-            for check in (*checks, *others):
+            for check in (*checks, *others, logs.look):
                 try:
                     check()
                 except Exception:  # a bug, whichever: the others are looked after all the same
                     log.exception("check_failed")
+
+    def check_hub(self) -> None:
+        """Look after the hub and tell that it moves: not where that raises."""
+        self.hub.check()
+        self.watchdog.look()
+        self.status.look()
 
     async def drain(self, everybody_left: asyncio.Event) -> None:
         """Finish every stream within the drain timeout, then say goodbye; see `ending`.
 
         A second signal cuts it short.
         """
+        self.manager.stopping()
         self.door.is_draining = True
         work = asyncio.ensure_future(drain(self.hub, lambda: self.peers, everybody_left))
         now = asyncio.ensure_future(self.signals.must_end_now.wait())
@@ -172,14 +208,21 @@ async def running(
     gc.freeze()
     gc.enable()
     try:
-        yield daemon
+        with (
+            daemon.standstill or nullcontext(),
+            monitored(daemon.hub.config.monitoring, daemon.sight),
+        ):
+            yield daemon
     finally:
         guard.begin(STOP_S)
         await daemon.hub.stop()
+        if daemon.tracing is not None:
+            await asyncio.to_thread(daemon.tracing.end)
         if daemon.recorder is not None:
             daemon.recorder.end()
             await asyncio.to_thread(daemon.recorder.join)
         log.info("ended")
+        daemon.manager.close()
     if daemon.failure is not None:
         raise daemon.failure
 
@@ -220,11 +263,10 @@ async def _listen(daemon: Daemon, listener: socket.socket, own_path: Path | None
         start=daemon.hub.tasks.start,
         on_refusal=daemon.note_refusal,
     )
-    daemon.is_serving.set()
+    daemon.begin_serving()
     log.info("listening", version=__version__, socket=listener.getsockname(), pid=os.getpid())
     try:
         await daemon.signals.asked_to_end.wait()
-        notify("STOPPING=1")
         if own_path is not None:
             await daemon.drain(daemon.door.empty)
             _remove(own_path)  # first, so that nobody comes behind the last
@@ -247,7 +289,7 @@ async def _serve_stdio(config: Config, write_fd: int, read: ReadConfig, guard: G
             channel = StdioChannel(0, write_fd, daemon.hub.clock)
             peer = daemon.make_stdio_peer(channel)
             channel.start(peer)
-            daemon.is_serving.set()
+            daemon.begin_serving()
             log.info("serving_stdio", version=__version__, pid=os.getpid())
             asked = asyncio.ensure_future(signals.asked_to_end.wait())
             ended = asyncio.ensure_future(channel.ended.wait())
@@ -280,6 +322,7 @@ def serve(config: Config, *, socket_path: Path, read: ReadConfig | None = None) 
     Raises:
         StartupError: it cannot start, and what to do.
     """
+    tell_crashes()
     with Guard() as guard:
         return asyncio.run(_serve(config, socket_path, read or (lambda: config), guard))
 
@@ -293,5 +336,6 @@ def serve_stdio(config: Config, *, read: ReadConfig | None = None) -> int:
         StartupError: it cannot start, and what to do.
     """
     write_fd = take_stdout()
+    tell_crashes()
     with Guard() as guard:
         return asyncio.run(_serve_stdio(config, write_fd, read or (lambda: config), guard))

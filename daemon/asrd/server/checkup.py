@@ -20,7 +20,8 @@ from asrd.providers.lifecycle import ModelState
 from asrd.providers.pool import PROBE_S, probe_call, probe_problem
 from asrd.providers.resident import Resident
 from asrd.server.hub import Hub
-from asrd.wire.messages import Health, HealthState, ModelHealth, ProviderHealth
+from asrd.wire.messages import Health
+from asrd.wire.reports import HealthState, ModelHealth, ProviderHealth
 
 DEEP_TIMEOUT_S = 30.0
 
@@ -66,6 +67,11 @@ class Checkup:
             + voice.memory_bytes
             + sum(provider.memory_bytes for provider in providers.values()),
         )
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the daemon can take work: `ready` of a health that is not deep."""
+        return self._is_ready({})
 
     # ── the whole ─────────────────────────────────────────────────────────────────────────────
 

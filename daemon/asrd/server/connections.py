@@ -167,6 +167,8 @@ class Door:
         self._connections: set[SocketConnection] = set()
         self._turned_away: set[SocketConnection] = set()
         self.is_draining = False
+        self.admitted = 0
+        """Connections that were let in, ever."""
         self.empty = asyncio.Event()
         self.empty.set()
 
@@ -208,6 +210,7 @@ class Door:
             self._turn_away(connection, channel, error)
             return None
         self._connections.add(connection)
+        self.admitted += 1
         self.empty.clear()
         return self._make_peer(channel, uid)
 

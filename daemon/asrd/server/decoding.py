@@ -23,20 +23,20 @@ from asrd.scheduler.batching import Batch
 from asrd.scheduler.measures import Outcome
 from asrd.scheduler.queue import Job
 from asrd.scheduler.scheduler import Scheduler
+from asrd.server.decodes import (
+    Given,
+    Observer,
+    decodes_of,
+    each_of,
+    has_ended,
+    outcome_of,
+    result_of,
+)
 from asrd.server.jobs import item_of, job_of, utterance_number, waiting_since_s
 from asrd.server.served import Containing, ServedStream
-from asrd.session.states import StreamState
-from asrd.session.stream import Want, Window
+from asrd.session.stream import Want
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Read:
-    """One window of a call."""
-
-    served: ServedStream
-    window: Window
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class _Call:
 
     batch: Batch
     key: ModelKey
-    reads: dict[Hashable, _Read]
+    reads: dict[Hashable, Given]
     answer: asyncio.Future[calls.AnyAnswer]
     is_alone: bool
 
@@ -84,6 +84,7 @@ class Decoding:
         self._gathering = 0
         self._is_pump_due = False
         self._crowded: list[ServedStream] = []
+        self.observer: Observer | None = None
 
     def update(self, served: ServedStream) -> None:
         """The stream may want something else than before."""
@@ -117,7 +118,7 @@ class Decoding:
         self._feed(served)
         self._scheduler.forget(served.served_id)
         call = self._running.get(served.served_id)
-        if call is not None and all(_has_ended(read) for read in call.reads.values()):
+        if call is not None and all(has_ended(read) for read in call.reads.values()):
             self._abort(call)
 
     def model_changed(self, key: ModelKey) -> None:
@@ -151,7 +152,7 @@ class Decoding:
 
     def _start_all(self) -> None:
         while (batch := self._scheduler.next_batch()) is not None:
-            reads: dict[Hashable, _Read] = {}
+            reads: dict[Hashable, Given] = {}
             for job in batch.jobs:
                 served = self._served.pop(job.stream)
                 window = None
@@ -160,7 +161,7 @@ class Decoding:
                     window = served.stream.begin_decode()
                     self._feed(served)  # what it gave up goes before the new
                 if window is not None:  # else it wants nothing any more, or failed
-                    reads[job.stream] = _Read(served=served, window=window)
+                    reads[job.stream] = Given(served=served, window=window)
             if reads:
                 self._start(batch, reads)
             else:
@@ -220,7 +221,7 @@ class Decoding:
         if resident is not None:
             resident.abort(call.answer)
 
-    def _start(self, batch: Batch, reads: dict[Hashable, _Read]) -> None:
+    def _start(self, batch: Batch, reads: dict[Hashable, Given]) -> None:
         windows = [read.window for read in reads.values()]
         items = [item_of(read.served, read.window) for read in reads.values()]
         key = next(iter(reads.values())).served.key
@@ -233,7 +234,8 @@ class Decoding:
                 not windows[0].is_thorough,
             )
         except Exception as error:  # a slot that is never given back would stop everybody
-            log.exception("decode_not_sent", model=str(key))
+            streams = [read.served.label for read in reads.values()]
+            log.exception("decode_not_sent", model=str(key), streams=streams)
             answer = asyncio.get_running_loop().create_future()
             answer.set_exception(ProviderError(f"the window could not be sent: {error}"))
         call = _Call(batch=batch, key=key, reads=reads, answer=answer, is_alone=len(reads) == 1)
@@ -247,26 +249,35 @@ class Decoding:
         for stream in call.reads:
             del self._running[stream]
         self._pool.tenancy.touch(call.key)
-        result = _result(answer, len(call.reads))
-        found = dict(zip(call.reads, _each(result, len(call.reads)), strict=True))
+        result = result_of(answer, len(call.reads))
+        found = dict(zip(call.reads, each_of(result, len(call.reads)), strict=True))
         jobs = [job.stream for job in call.batch.jobs]
         for job in call.batch.jobs:
             if isinstance(found.get(job.stream), calls.Read):
                 coalesced = call.reads[job.stream].window.coalesced
                 self._scheduler.accounts.coalesce(job, coalesced)
         lengths = {stream: len(read.window.audio) for stream, read in call.reads.items()}
+        outcomes = [outcome_of(call.reads.get(stream), found.get(stream)) for stream in jobs]
         self._scheduler.finish(
             call.batch,
-            [_outcome(call.reads.get(stream), found.get(stream)) for stream in jobs],
+            outcomes,
             [lengths.get(stream, 0) / SAMPLE_RATE for stream in jobs],
             result.decode_s if isinstance(result, calls.Decoded) else None,
         )
+        self._note(call, outcomes)
         with self.together():
             self.pump()  # a slot is free, once all have moved on
             for stream, read in call.reads.items():
                 with self._containing(read.served):
                     self._settle(read.served, call, found[stream])
                     self._advance(read.served)
+
+    def _note(self, call: _Call, outcomes: list[Outcome]) -> None:
+        now_s = self._clock.now_s()
+        for served, decode in decodes_of(call.batch, call.reads, call.key, outcomes, now_s):
+            served.summary.decoded(decode)
+            if self.observer is not None:
+                self.observer.decoded(served, decode)
 
     def _settle(self, served: ServedStream, call: _Call, found: object) -> None:
         """Hand a stream what became of its window."""
@@ -293,38 +304,3 @@ class Decoding:
                 stream.fail_decode(str(found))
             case _:
                 raise TypeError(f"a decode was answered with {found!r}")
-
-
-def _result(answer: asyncio.Future[calls.AnyAnswer], windows: int) -> object:
-    """What came of a call; an answer that does not fit counts as an error of the provider."""
-    if answer.cancelled():
-        return ProviderError("the decode was cancelled")
-    error = answer.exception()
-    if error is not None:
-        return error
-    result = answer.result()
-    if isinstance(result, calls.Decoded) and len(result.outcomes) != windows:
-        return ProviderError(f"{windows} windows were answered with {len(result.outcomes)}")
-    return result
-
-
-def _each(result: object, count: int) -> list[object]:
-    """What became of each window; what befell the call befell all."""
-    if isinstance(result, calls.Decoded):
-        return list(result.outcomes)
-    return [result] * count
-
-
-def _outcome(read: _Read | None, found: object) -> Outcome:
-    if read is None or (isinstance(found, DecodeCancelled) and _has_ended(read)):
-        return Outcome.NOTHING
-    if isinstance(found, calls.Read):
-        return Outcome.READ
-    is_undone = isinstance(found, calls.NotRead) and found.kind in ("cancelled", "forgotten")
-    if is_undone or isinstance(found, DecodeCancelled | WorkerDied):
-        return Outcome.PUT_BACK
-    return Outcome.FAILED
-
-
-def _has_ended(read: _Read) -> bool:
-    return read.served.stream.state is StreamState.CLOSED

@@ -105,6 +105,7 @@ class Easing:
             served.told_key = served.key
 
     def _tell(self, served: ServedStream, level: int, action: str, *, is_restored: bool) -> bool:
+        served.summary.worst_level = max(served.summary.worst_level, level)
         return self._send(served, ladder_message(served, level, action, is_restored=is_restored))
 
     def _action(self, step: Step) -> str:

@@ -47,7 +47,7 @@ async def drain(hub: Hub, peers: Callable[[], list[Peer]], everybody_left: async
         _step(hub, served, served.stream.drain)
     await _wait(hub.no_streams, hub.clock, until_s)
     for served in hub.all_streams:
-        log.warning("stream_cut_off", stream=served.asked.stream)
+        log.warning("stream_cut_off", **served.names)
         _step(hub, served, partial(served.stream.cancel, "shutdown"))
     while any(peer.outbox.is_replaying for peer in peers()) and hub.clock.now_s() < until_s:  # noqa: ASYNC110
         await asyncio.sleep(REPLAY_LOOK_S)  # they would miss what their sessions keep for them
@@ -55,7 +55,7 @@ async def drain(hub: Hub, peers: Callable[[], list[Peer]], everybody_left: async
         try:
             peer.finish()
         except Exception:  # a bug, whichever: the others hear the end all the same
-            log.exception("goodbye_failed")
+            log.exception("goodbye_failed", **peer.names)
     until_s = max(until_s, hub.clock.now_s() + LAST_WORDS_S)
     await _wait(everybody_left, hub.clock, until_s)
 

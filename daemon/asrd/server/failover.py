@@ -99,5 +99,6 @@ class Failover:
         self._pool.tenancy.acquire(key)
         self._pool.tenancy.release(served.key)
         served.key, served.level = key, place
+        served.summary.moves += 1
         self._pool.resident(key).begin()
         self._moved(served)

@@ -9,37 +9,33 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 
-import structlog
-
 from asrd.clock import Clock
 from asrd.config import Config
-from asrd.errors import AsrdError, ErrorCode, ProtocolError
+from asrd.errors import ErrorCode, ProtocolError
 from asrd.providers.catalogue import Catalogue, ModelKey
 from asrd.providers.pool import ModelPool
 from asrd.providers.registry import Registry
-from asrd.providers.residency import NoRoom
 from asrd.scheduler.scheduler import Scheduler
 from asrd.scheduler.slots import Placement
 from asrd.server.containing import Contained
+from asrd.server.counts import Counts
+from asrd.server.decodes import Observer
 from asrd.server.decoding import Decoding
 from asrd.server.easing import Easing
 from asrd.server.failover import Failover, place_in
 from asrd.server.listening import VoiceService
+from asrd.server.loading import all_loaded
+from asrd.server.log_records import log_ended, log_refused, logging_refusal
 from asrd.server.overload import Overload
 from asrd.server.resources import Resources
 from asrd.server.served import Owner, ServedStream, rule_of, serve
 from asrd.server.tasks import TaskKeeper
-from asrd.server.translate import error_message, message_of, refusing, seconds
+from asrd.server.translate import error_message, message_of, refusing
 from asrd.session import effects
 from asrd.session.effects import Effect
 from asrd.session.session import Session
 from asrd.session.states import StreamState
 from asrd.wire.messages import Open, ServerMessage
-
-log = structlog.get_logger()
-
-ROOM_RETRY_MS = 5000
-"""When it is worth asking again for a model that has no room beside those in use."""
 
 
 class Hub:
@@ -61,6 +57,7 @@ class Hub:
             start=self.tasks.start,
         )
         self.scheduler = Scheduler(clock, config.scheduling, self._placement)
+        self.counts = Counts(self.scheduler.accounts)
         self.failover = Failover(self.pool, clock, config.supervision.breaker_open_s, self._moved)
         self.decoding = Decoding(
             self.scheduler,
@@ -90,6 +87,7 @@ class Hub:
             config.scheduling, self.scheduler, clock, easing, lambda: self._open.values()
         )
         self.resources = Resources(config.scheduling, self.scheduler, self.pool, clock)
+        self.observer: Observer | None = None
         self.is_draining = False
         self.no_streams = asyncio.Event()
         self.no_streams.set()
@@ -105,6 +103,7 @@ class Hub:
         self._owners[session] = owner
         self._served.setdefault(session, {})
         for served in self.streams_of(session):
+            served.summary.resumes += 1
             self.overload.listens_again(served)
 
     def detach(self, session: Session) -> None:
@@ -142,6 +141,10 @@ class Hub:
         Raises:
             ProtocolError: it cannot be had, and why.
         """
+        with logging_refusal(session, asked):
+            return self._open_now(session, asked)
+
+    def _open_now(self, session: Session, asked: Open) -> ServedStream:
         if self.is_draining:
             raise ProtocolError(
                 ErrorCode.DRAINING,
@@ -185,6 +188,10 @@ class Hub:
 
     def _advance(self, served: ServedStream, told: list[Effect]) -> None:
         stream = served.stream
+        if told:
+            served.summary.told(told)
+            if self.observer is not None:
+                self.observer.told(served, told)
         if stream.state is StreamState.CLOSED:
             if told and isinstance(told[-1], effects.StreamClosed):
                 self._ended(served, told[-1])
@@ -200,8 +207,15 @@ class Hub:
         if served.stream.state is not StreamState.CLOSED:
             served.stream.cancel("error")
         error = ProtocolError(code, problem, stream=served.asked.stream)
+        served.summary.errors[code] += 1
         self._send(served, error_message(error))
         self.advance(served)
+
+    def note_error(self, session: Session | None, error: ProtocolError) -> None:
+        """A client is told of an error, which may be one of a stream of its session."""
+        known = self._served.get(session, {}) if session is not None else {}
+        if error.stream in known:
+            known[error.stream].summary.errors[error.code] += 1
 
     def resolve(self, provider: str | None, model: str | None) -> ModelKey:
         """The model that was asked for. Raises ProtocolError when it cannot be had."""
@@ -219,19 +233,7 @@ class Hub:
             ProtocolError: it does not load, and why.
         """
         wanted = {str(key): self.pool.resident(key), "voice activity": self.voice.resident}
-        loads = (resident.ensure() for resident in wanted.values())
-        for name, error in zip(
-            wanted, await asyncio.gather(*loads, return_exceptions=True), strict=True
-        ):
-            if isinstance(error, AsrdError | OSError):
-                raise ProtocolError(
-                    ErrorCode.PROVIDER_UNAVAILABLE,
-                    f"{name} does not load: {error}",
-                    stream=stream,
-                    retry_after_ms=ROOM_RETRY_MS if isinstance(error, NoRoom) else None,
-                ) from error
-            if error is not None:
-                raise error
+        await all_loaded(wanted, stream)
 
     def again(
         self, session: Session, told: Iterable[Effect]
@@ -247,6 +249,10 @@ class Hub:
         await self.voice.stop()
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
+
+    def watched_by(self, observer: Observer) -> None:
+        """Have somebody watch what streams tell and how their decodes end."""
+        self.observer = self.decoding.observer = observer
 
     def begin_loading(self, key: ModelKey) -> None:
         """Load a model and voice activity side by side, without waiting for them."""
@@ -287,7 +293,7 @@ class Hub:
         served.session.forget(served.asked.stream)
         self._served[served.session].pop(served.asked.stream, None)
         self._let_go(served)
-        log.warning("stream_refused", problem=error.message, **served.names)
+        log_refused(served.session, served.asked, error)
         self._send(served, error_message(error))
 
     def _moved(self, served: ServedStream) -> None:
@@ -298,9 +304,7 @@ class Hub:
     def _tell(self, served: ServedStream, told: Iterable[Effect]) -> None:
         owner = self._owners.get(served.session)
         for effect in told:
-            if isinstance(effect, effects.Dropped):
-                tally = self.scheduler.accounts.of_source(served.asked.source)
-                tally.dropped_s += seconds(effect.end - effect.start)
+            self.counts.told(served, effect)
             if owner is not None:
                 owner.send(message_of(served, effect))
         if owner is not None:
@@ -331,14 +335,7 @@ class Hub:
 
     def _ended(self, served: ServedStream, end: effects.StreamClosed) -> None:
         self._let_go(served)
-        log.info(
-            "stream_ended",
-            reason=end.reason,
-            segments=end.segments,
-            audio_s=seconds(end.audio),
-            dropped_s=seconds(end.dropped),
-            **served.names,
-        )
+        log_ended(served, end, self.clock.now_s())
 
     def _let_go(self, served: ServedStream) -> None:
         self.voice.forget(served)

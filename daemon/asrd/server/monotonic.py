@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import structlog
 
+from asrd.scheduler.measures import LAG_BOUNDS_S, Histogram
+
 log = structlog.get_logger()
 
 LONGEST_TICK_S = 1.0
@@ -45,13 +47,19 @@ class LoopWatch:
     A process that is stopped or suspended uses no CPU time; a thread that computes does. Where the
     thread that looks has used more than half of a late look's time, it was not asleep. What waits
     for a disk uses none either, so that remains untold.
+
+    `lag` is how much later than `every_s` the looks came, whatever the reason.
     """
 
     def __init__(
         self,
         read: Callable[[], float] = time.monotonic,
         used: Callable[[], float] = time.thread_time,
+        *,
+        every_s: float = LONGEST_TICK_S / 2,
     ) -> None:
+        self.lag = Histogram(LAG_BOUNDS_S)
+        self._every_s = every_s
         self._read = read
         self._used = used
         self._latest_s, self._latest_used_s = read(), used()
@@ -61,5 +69,6 @@ class LoopWatch:
         now_s, used_s = self._read(), self._used()
         passed_s, worked_s = now_s - self._latest_s, used_s - self._latest_used_s
         self._latest_s, self._latest_used_s = now_s, used_s
+        self.lag.add(max(0.0, passed_s - self._every_s))
         if passed_s > LONGEST_TICK_S and worked_s > passed_s / 2:
             log.warning("loop_blocked", seconds=round(passed_s, 2))

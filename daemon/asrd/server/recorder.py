@@ -62,6 +62,8 @@ class Recorder:
         began = datetime.fromtimestamp(started_at_s, UTC)
         self.run = f"{began:%Y%m%dT%H%M%S}{began.microsecond // 1000:03}Z-{os.getpid()}"
         """Sets the files and the sessions of this daemon apart from those of any other."""
+        self.missed_bytes = 0
+        """What connections received and their recordings, given up early, do not hold."""
         self._numbers = count(1)
         self._open: set[ConnectionRecording] = set()
         self._lock = threading.Lock()
@@ -165,6 +167,7 @@ class ConnectionRecording:
     def received(self, data: memoryview, at_s: float, session: Session | None) -> None:
         """The connection has received `data` and worked it off. Never raises."""
         if self._is_over:
+            self._recorder.missed_bytes += len(data)
             return
         name = None
         if session is not None:
@@ -173,7 +176,7 @@ class ConnectionRecording:
         try:
             frames = self._tape.received(data, at_s, name)
         except Exception:  # a bug: it costs the recording, not the connection
-            log.exception("recording_failed")
+            log.exception("recording_failed", session=name.label if name else None)
             self._give_up("asrd failed on it")
             return
         if frames and self._file is None:
@@ -202,13 +205,16 @@ class ConnectionRecording:
         if file is None or not frames:
             return
         if file.has_failed:  # the thread has said why
+            self._recorder.missed_bytes += sum(map(len, frames))
             self._close()
             return
         whole = file.fitting(frames)
         if not self._recorder.put(file, b"".join(whole)):
+            whole = []
             self._give_up("the disk does not keep up")
         elif len(whole) < len(frames):
             self._give_up("the file is as long as recording.max_file_bytes allows")
+        self._recorder.missed_bytes += sum(map(len, frames[len(whole) :]))
 
     def _give_up(self, problem: str) -> None:
         if not self._is_over:

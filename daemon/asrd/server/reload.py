@@ -5,7 +5,6 @@ and nowhere else; what a stream, a session or a connection was promised at its b
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -15,12 +14,13 @@ import structlog
 from asrd.config import Config, ProviderConfig
 from asrd.errors import AsrdError
 from asrd.providers.registry import Registry
+from asrd.secrets import Secret
 from asrd.server import logs
 from asrd.server.admission import Admission, admission_of
 from asrd.server.connections import Door
 from asrd.server.descriptors import room_for
 from asrd.server.hub import Hub
-from asrd.server.notify import notify
+from asrd.server.notify import ServiceManager
 from asrd.server.sessions import SessionStore
 from asrd.server.startup import settled
 
@@ -33,8 +33,7 @@ ReadConfig = Callable[[], Config]
 class Reloader:
     """Reads the configuration again when it is asked to, and has the daemon go by it.
 
-    What cannot be read or makes no sense changes nothing and is told in the log. `is_started` says
-    whether the service manager has been told READY=1, without which it knows of no reload.
+    What cannot be read or makes no sense changes nothing and is told in the log.
     """
 
     def __init__(
@@ -44,14 +43,14 @@ class Reloader:
         hub: Hub,
         sessions: SessionStore,
         door: Door,
-        is_started: Callable[[], bool],
+        manager: ServiceManager,
     ) -> None:
         self._read = read
         self._registry = registry
         self._hub = hub
         self._sessions = sessions
         self._door = door
-        self._is_started = is_started
+        self._manager = manager
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -63,14 +62,13 @@ class Reloader:
         while True:
             await self._asked.wait()
             self._asked.clear()
-            if self._is_started():
-                notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            self._manager.reloading()
             try:
                 await self._reload()
             except Exception:  # a bug, whichever: the daemon goes on, and may be asked again
                 log.exception("reload_failed")
-            if self._is_started() and not self._hub.is_draining:
-                notify("READY=1")
+            if not self._hub.is_draining:
+                self._manager.reloaded()
 
     async def _reload(self) -> None:
         try:
@@ -148,7 +146,7 @@ def with_what_stays(old: Config, new: Config) -> Config:
 def changed_keys(old: Any, new: Any, path: str = "") -> Iterator[str]:
     """The keys under which two configurations differ, as `limits.max_streams`. No values: some
     are secret."""
-    if is_dataclass(old) and type(old) is type(new):
+    if is_dataclass(old) and type(old) is type(new) and not isinstance(old, Secret):
         for each in fields(old):
             key = f"{path}.{each.name}" if path else each.name
             yield from changed_keys(getattr(old, each.name), getattr(new, each.name), key)
