@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +92,7 @@ def _lives(group: int) -> bool:
 
 
 @pytest.fixture
-def home(tmp_path: Path, tiny_whisper: TinyWhisper, two_cities: Recording) -> Iterator[Home]:
+def home(tmp_path: Path, tiny_whisper: TinyWhisper, two_cities: Recording) -> Home:
     if os.geteuid() == 0 and subprocess.call(["unshare", "-U", "--map-user=1000", "true"]):
         pytest.skip("the examples are a user's, and root may not become one here")
     folder, run = tmp_path / "work", tmp_path / "run"
@@ -107,7 +106,7 @@ def home(tmp_path: Path, tiny_whisper: TinyWhisper, two_cities: Recording) -> It
     shutil.copy(tiny_whisper.ggml, models / "ggml-base.bin")
     kept = {key: os.environ[key] for key in ("LANG", "TMPDIR") if key in os.environ}
     path = [str(PROGRAMS), str(Path(sys.executable).parent), os.environ["PATH"]]
-    yield Home(
+    return Home(
         folder=folder,
         environment=kept
         | {

@@ -151,8 +151,10 @@ class Client:
         return await self._questions.ask(GetHealth(deep=deep), Health)
 
     async def stats(self, *, streams: bool = False) -> Stats:
-        """What the daemon counts; `streams` tells each stream as well, as far as its user may know of
-        them. Raises Refused, ConnectionLost."""
+        """What the daemon counts; with `streams`, each stream too that its user may know of.
+
+        Raises Refused, ConnectionLost.
+        """
         return await self._questions.ask(GetStats(streams=streams), Stats)
 
     async def load(self, provider: str | None = None, model: str | None = None) -> Health:
