@@ -32,7 +32,8 @@ SPOKEN_S = 5
 
 EXPECTED = {
     "asrd pipe": "best of times",
-    "asrd transcribe talk.mp4 --format srt": "--> 00:",
+    "asrd transcribe talk.mp4 --socket": "best of times",
+    "asrd status": "moonshine",
     "asrd service": "asrd.socket",
     "asrd doctor": "moonshine",
     "asrd config init": "environment",
@@ -49,7 +50,7 @@ class Home:
     environment: dict[str, str]
 
     def run(self, script: str) -> str:
-        """What a shell shows that runs it, files that it writes included; fails as it fails.
+        """What a shell shows that runs it; fails as it fails.
 
         What it leaves in the background is ended.
         """
@@ -73,7 +74,7 @@ class Home:
             _end_group(shell.pid)
         text = out.read_text()
         assert code == 0, text
-        return text + "".join(each.read_text() for each in self.folder.glob("*.srt"))
+        return text
 
 
 def _end_group(group: int) -> None:
@@ -141,13 +142,17 @@ def test_ci_consists_of_the_two_commands_of_try_it() -> None:
     assert not any("pip install" in text for text in SHELL[IN_CI_SCRIPT:])
 
 
-@pytest.mark.parametrize("script", SHELL[IN_CI_SCRIPT:], ids=lambda script: script.split("\n")[0])
-def test_an_example_does_what_it_says(home: Home, script: str) -> None:
-    shown = home.run(script).lower()
-    for command, words in EXPECTED.items():
-        if command in script:
-            assert words in shown
+def test_the_examples_do_what_they_say(home: Home) -> None:
+    """All in one shell, one after the other, as somebody does who reads from top to bottom."""
+    marked = [f"echo '== {number}'\n{text}" for number, text in enumerate(SHELL)]
+    shown = home.run("\n".join(marked[IN_CI_SCRIPT:])).lower()
     assert "traceback" not in shown
+    assert "best of times" in (home.folder / "talk.srt").read_text()
+    _, *parts = re.split(r"^== \d+$", shown, flags=re.MULTILINE)
+    for script, part in zip(SHELL[IN_CI_SCRIPT:], parts, strict=True):
+        for command, words in EXPECTED.items():
+            if command in script:
+                assert words in part, (command, part)
 
 
 def test_what_is_expected_of_examples_belongs_to_one() -> None:
