@@ -19,6 +19,7 @@ WALL = {
 ALLOWED = {
     "server/metrics.py": "a metric tells when the daemon started, as Prometheus counts time",
     "server/recorder.py": "a recording says when it was made; it counts on by the daemon's clock",
+    "server/tracing.py": "spans bear the time of day; how long they are is the daemon's clock's",
 }
 """Modules that tell the time of day, each with its reason."""
 

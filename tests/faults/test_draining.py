@@ -5,13 +5,14 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from collections import Counter
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from asrd.wire.codec import encode
-from asrd.wire.messages import Closed, Error, Hello, Open, Ping, Segment, Welcome
+from asrd.wire.messages import Closed, Error, Hello, Open, Opened, Ping, Segment, Welcome
 from faults.scenes import MARKED_AT_S, PHRASE, is_decoding, unruly_daemon
 from support.daemon import Daemon, command, environment, running_daemon
 from support.unruly import marked
@@ -115,6 +116,47 @@ def test_a_reader_that_stalls_does_not_hold_up_the_end(tmp_path: Path, when: str
         assert len(other.logged(Segment)) == 1
         assert daemon.process.wait(20) == 0
         assert time.monotonic() - started < drain_s + 2.0 + BUSY_MACHINE_S
+
+
+STREAMS = 64
+CLIENTS = 12
+"""With as many streams each more than any event may be logged at once."""
+
+
+def test_every_stream_leaves_its_line_however_many_end_at_once(tmp_path: Path) -> None:
+    """At the level of every day: at `debug` nothing is left out anyway."""
+    with running_daemon(tmp_path, log_level="info") as daemon, ExitStack() as stack:
+        clients = [stack.enter_context(daemon.greet()) for _ in range(CLIENTS)]
+        for client in clients:
+            client.send(*(Open(stream=number) for number in range(STREAMS)))
+        for client in clients:
+            for _ in range(STREAMS):
+                client.expect(Opened)
+        daemon.process.send_signal(signal.SIGTERM)
+        for client in clients:
+            client.read_to_end()
+        assert daemon.process.wait(20) == 0
+        ended = Counter((line["session"], line["stream"]) for line in daemon.logged("stream_ended"))
+        assert len(ended) == CLIENTS * STREAMS
+        assert set(ended.values()) == {1}
+
+
+def test_a_second_signal_leaves_every_stream_its_line(tmp_path: Path) -> None:
+    with (
+        unruly_daemon(tmp_path, deed="sleep") as daemon,
+        daemon.greet() as client,
+    ):
+        client.open(1, partials=False)
+        client.open(2, partials=False)
+        client.speak(1, BAD)
+        wait_until(lambda: is_decoding(client), "a decode that never ends")
+        daemon.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: daemon.logged("draining"), "the drain")
+        assert client.expect(Closed).stream == 2
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(20) == 0
+        ended = [(line["stream"], line["reason"]) for line in daemon.logged("stream_ended")]
+        assert ended == [(2, "shutdown"), (1, "shutdown")]
 
 
 class ActivatedDaemon(Daemon):

@@ -14,7 +14,7 @@ from hypothesis.stateful import (
 
 from asrd.abilities import Abilities
 from asrd.config import Batches, Scheduling
-from asrd.scheduler.batching import Batch
+from asrd.scheduler.batching import Batch, Took
 from asrd.scheduler.measures import Outcome
 from asrd.scheduler.queue import Job
 from asrd.scheduler.scheduler import Scheduler
@@ -78,16 +78,26 @@ class Desk:
     def streams(self) -> list[object]:
         return [each.stream for each in self.batch().jobs]
 
-    def finish(self, batch: Batch, outcome: Outcome = READ, took_s: float = 0.0) -> None:
+    def finish(self, batch: Batch, outcome: Outcome = READ, took_s: float = 0.0) -> Took:
         self.clock.advance(took_s)
         count = len(batch.jobs)
-        self.scheduler.finish(batch, [outcome] * count, [2.0] * count)
+        return self.scheduler.finish(batch, [outcome] * count, [2.0] * count)
 
 
 def settled(desk: Desk) -> tuple[int, int]:
     """Finals read, and anything that still waits or decodes."""
     total = desk.scheduler.accounts.total
     return total.finals, total.waiting + total.decoding
+
+
+def test_who_finishes_a_batch_is_told_what_was_counted() -> None:
+    """So that nobody reads the clock again and tells another time."""
+    desk = Desk()
+    begun_s = desk.clock.now_s()
+    desk.want(job(1), job(2))
+    assert desk.finish(desk.batch(), took_s=0.5) == Took(begun_s + 0.5, held_s=0.5, share_s=0.5)
+    assert desk.scheduler.accounts.total.decode_s == 0.5
+    assert desk.finish(desk.batch(), FAILED, 0.25) == Took(begun_s + 0.75, 0.25, 0.25)
 
 
 def test_one_decode_at_a_time_by_default() -> None:

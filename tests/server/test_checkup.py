@@ -96,6 +96,7 @@ def test_a_model_that_nobody_needed_yet_keeps_nobody_waiting(registry: Registry)
         echo = await told_of(room)
         assert (echo.state, echo.model, echo.models) == ("unavailable", "echo", [])
         assert echo.problem == "not loaded; the first stream that asks for it loads it"
+        assert echo.is_loadable
 
     run(scenario)
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from asrd.providers.lifecycle import ModelState
 from asrd.providers.registry import Registry
 from asrd.server.app import GREETING_S
-from asrd.server.ending import LAST_WORDS_S, STOP_S, drain
+from asrd.server.ending import LAST_WORDS_S, STOP_S, cut_off_rest, drain
 from asrd.server.recorder import STOP_TIMEOUT_S
 from asrd.wire.messages import Closed, Error, Hello, Open
-from support.room import Room, run, settle
+from support.room import UTTERANCE, Room, run, settle
 from support.waiting import until
 from support.wire_client import WireClient
 
@@ -74,6 +75,28 @@ def test_a_bug_that_cannot_even_be_told_costs_that_stream(
             await ending
         assert "drain_step_failed" in [line["event"] for line in lines]
         assert [guest.told(Closed)[-1].reason for guest in guests[1:]] == ["shutdown"] * 2
+
+    run(scenario)
+
+
+def test_whoever_is_left_is_cut_off_with_a_line_whatever_it_waits_for(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        guest.open(1)
+        guest.speak(1, UTTERANCE)
+        room.model.enter(ModelState.STARTING)
+        guest.open(2)
+        guest.open(3)
+        guest.peer.lost()  # nobody has to be there
+        with capture_logs() as lines:
+            cut_off_rest(room.hub)
+            cut_off_rest(room.hub)
+        ended = [line for line in lines if line["event"] == "stream_ended"]
+        assert [(line["stream"], line["reason"]) for line in ended] == [
+            (number, "shutdown") for number in (1, 2, 3)
+        ]
+        assert not room.hub.all_streams
 
     run(scenario)
 

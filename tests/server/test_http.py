@@ -5,7 +5,7 @@ import resource
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 
 import psutil
 import pytest
@@ -73,8 +73,22 @@ class Scene:
         answer = await self.say(*parts)
         return int(answer.split()[1])
 
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port))
+
     async def everybody_left(self) -> None:
         await until(lambda: not self.listener._connections)
+
+
+def has_ended(client: socket.socket) -> bool:
+    """Whether a connection on which nothing was told is gone."""
+    client.setblocking(False)
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
 
 
 def test_a_page_is_told_with_its_type_and_length_and_the_end() -> None:
@@ -195,16 +209,69 @@ def test_who_floods_behind_the_request_is_broken_off() -> None:
     run(scenario)
 
 
-def test_too_many_are_told_so_and_far_too_many_are_not_even_that(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(http, "LINGER_S", 0.05)
+@pytest.mark.parametrize("said", [b"G", GET[:-1], b"GET /a HTTP/1.1\r\n"])
+def test_a_head_that_is_cut_short_is_told_so(said: bytes) -> None:
+    async def scenario() -> None:
+        async with listening() as scene:
+            assert (await scene.say(said, ends=True)).startswith(b"HTTP/1.1 400 ")
+            await scene.everybody_left()
+            assert await scene.say(ends=True) == b""  # who only looks whether somebody listens
+
+    run(scenario)
+
+
+def test_who_says_nothing_keeps_nobody_out() -> None:
+    """The one that has been silent for longest goes, be it that half of its request is there."""
 
     async def scenario() -> None:
         async with listening() as scene:
+            with ExitStack() as crowd:
+                silent: list[socket.socket] = []
+
+                async def come() -> None:
+                    before = scene.listener._connections.copy()
+                    client = crowd.enter_context(scene.connect())
+                    client.sendall(GET[: len(silent) % 7])
+                    silent.append(client)
+                    await until(lambda: bool(scene.listener._connections.keys() - before.keys()))
+                    assert len(scene.listener._connections) <= MAX_CONNECTIONS
+
+                for _ in range(MAX_CONNECTIONS):
+                    await come()
+                assert await scene.status(GET) == 200
+                assert [has_ended(each) for each in silent] == [True] + [False] * 31
+                for number in range(4 * MAX_CONNECTIONS):
+                    await come()
+                    if number % MAX_CONNECTIONS == 0:
+                        assert await scene.status(GET) == 200
+            await scene.everybody_left()
+
+    run(scenario)
+
+
+def test_too_many_are_told_so_and_far_too_many_are_not_even_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where all have asked, and wait."""
+    monkeypatch.setattr(http, "LINGER_S", 0.05)
+    may_answer = asyncio.Event()
+
+    async def late(path: str, accept: str) -> Page:
+        await may_answer.wait()
+        return await echo(path, accept)
+
+    async def scenario() -> None:
+        async with listening(late) as scene:
             address = "127.0.0.1", scene.port
             idle = [await asyncio.open_connection(*address) for _ in range(MAX_CONNECTIONS)]
-            await until(lambda: len(scene.listener._connections) == MAX_CONNECTIONS)
+            for _, writer in idle:
+                writer.write(GET)
+            await until(
+                lambda: (
+                    sum(not each.has_not_asked for each in scene.listener._connections)
+                    == MAX_CONNECTIONS
+                )
+            )
             assert await scene.status() == 503
             crowd = [await asyncio.open_connection(*address) for _ in range(3 * MAX_TURNED_AWAY)]
             for reader, writer in crowd:
@@ -213,7 +280,9 @@ def test_too_many_are_told_so_and_far_too_many_are_not_even_that(
                     assert told == b"" or told.startswith(b"HTTP/1.1 503")
                 writer.close()
                 assert len(scene.listener._connections) <= MAX_CONNECTIONS + MAX_TURNED_AWAY
-            for _, writer in idle:
+            may_answer.set()
+            for reader, writer in idle:
+                assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
                 writer.close()
             await scene.everybody_left()
             assert await scene.status(GET) == 200

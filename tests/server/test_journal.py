@@ -19,7 +19,9 @@ from asrd.server.journal import (
     field_name,
     is_journal,
 )
+from asrd.server.log_backlog import MAX_WAITING_BYTES
 from support.journald import Journald, read_entry
+from support.waiting import wait_until
 
 KEYS = st.text(min_size=1, max_size=80).filter(lambda key: key not in ("event", "level"))
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=300))
@@ -80,22 +82,51 @@ def test_a_descriptor_is_the_journals_only_where_the_variable_names_it(tmp_path:
     assert not is_journal(number, f"{status.st_dev}:{status.st_ino}")
 
 
-def test_what_journald_has_no_room_for_is_lost_counted_and_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "character", ["\x1b", "\x9b", "\n", "\u2028", "\u202e", "\u2066", "\ud800"]
+)
+def test_no_message_holds_what_a_terminal_obeys(character: str) -> None:
+    fields = read_entry(entry({"event": "one", "client": f"a{character}b"}))
+    assert fields["MESSAGE"] == "one client=a b"
+
+
+def read_more(journald: Journald, found: list[dict[str, str]]) -> list[dict[str, str]]:
+    found += journald.entries()
+    return found
+
+
+def test_a_burst_is_sent_as_fast_as_journald_reads(tmp_path: Path) -> None:
+    """It takes some ten datagrams at once; who logs never waits for it."""
+    elsewhere: list[Event] = []
+    with Journald(tmp_path / "socket") as journald:
+        journal = Journal(journald.path, elsewhere.append)
+        for number in range(500):
+            journal.send({"event": "one", "level": "info", "number": number})
+        assert not journal.drain(0)
+        found: list[dict[str, str]] = []
+        wait_until(lambda: len(read_more(journald, found)) == 500, "every line")
+    assert [fields["ASRD_NUMBER"] for fields in found] == [str(number) for number in range(500)]
+    assert (journal.lost_lines, elsewhere) == (0, [])
+
+
+def test_what_finds_no_room_is_lost_counted_and_told_where_it_is_missing(tmp_path: Path) -> None:
     elsewhere: list[Event] = []
     with Journald(tmp_path / "socket") as journald:
         journal = Journal(journald.path, elsewhere.append)
         sent = 0
         while not journal.lost_lines:
-            journal.send({"event": "one", "level": "info", "number": sent})
+            journal.send({"event": "one", "level": "info", "number": sent, "text": "x" * 2**13})
             sent += 1
+        assert sent < 2 * MAX_WAITING_BYTES / 2**13
         journal.send({"event": "two", "level": "info"})
         assert journal.lost_lines == 2
-        numbers = [fields["ASRD_NUMBER"] for fields in journald.entries()]
-        assert numbers == [str(number) for number in range(sent - 1)]
-        journal.tell_lost()
+        found: list[dict[str, str]] = []
+        wait_until(lambda: len(read_more(journald, found)) == sent, "all that waited")
         journal.send({"event": "three", "level": "info"})
-        lost, three = journald.entries()
-        journal.close()
+        assert journal.drain(5.0)
+        (three,) = journald.entries()
+    *ones, lost = found
+    assert [fields["ASRD_NUMBER"] for fields in ones] == [str(each) for each in range(sent - 1)]
     assert (lost["ASRD_EVENT"], lost["ASRD_LINES"], lost["PRIORITY"]) == (
         "log_lines_lost",
         "2",
@@ -105,19 +136,45 @@ def test_what_journald_has_no_room_for_is_lost_counted_and_told(tmp_path: Path) 
     assert not elsewhere
 
 
+def test_a_line_that_nobody_can_write_costs_itself(tmp_path: Path) -> None:
+    def fail(_: Event) -> None:
+        raise ZeroDivisionError
+
+    path = tmp_path / "socket"
+    journal = Journal(path, fail)
+    journal.send({"event": "one"})
+    assert journal.drain(5.0)
+    with Journald(path) as journald:
+        journal.send({"event": "two"})
+        assert journal.drain(5.0)
+        assert [fields["ASRD_EVENT"] for fields in journald.entries()] == ["two"]
+    assert journal.lost_lines == 1
+
+
+def test_what_waits_is_bounded_by_what_is_sent_of_it(tmp_path: Path) -> None:
+    elsewhere: list[Event] = []
+    journal = Journal(tmp_path / "nobody", elsewhere.append)
+    journal.send({"event": "one", "text": "x" * 2**20})
+    assert journal.drain(5.0)
+    (line,) = elsewhere
+    assert len(line["text"]) <= MAX_VALUE_BYTES
+
+
 def test_a_journald_that_was_started_anew_is_found(tmp_path: Path) -> None:
     elsewhere: list[Event] = []
     path = tmp_path / "socket"
     journal = Journal(path, elsewhere.append)
     journal.send({"event": "one"})
+    assert journal.drain(5.0)
     with Journald(path) as journald:
         journal.send({"event": "two"})
+        assert journal.drain(5.0)
         assert [fields["ASRD_EVENT"] for fields in journald.entries()] == ["two"]
     path.unlink()
     with Journald(path) as journald:
         journal.send({"event": "three"})
+        assert journal.drain(5.0)
         assert [fields["ASRD_EVENT"] for fields in journald.entries()] == ["three"]
-    journal.close()
     assert [event["event"] for event in elsewhere] == ["one"]
 
 
@@ -131,5 +188,5 @@ def test_a_line_that_is_too_large_for_the_socket_goes_elsewhere(
     journal = Journal(tmp_path / "socket", elsewhere.append)
     monkeypatch.setattr(socket.socket, "sendto", refuse)
     journal.send({"event": "one"})
-    journal.close()
+    assert journal.drain(5.0)
     assert (journal.lost_lines, elsewhere) == (0, [{"event": "one"}])

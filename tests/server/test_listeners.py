@@ -238,6 +238,42 @@ def test_a_directory_with_other_things_in_it_is_left_and_told(
     assert str(folder) in said
 
 
+def test_a_socket_of_our_own_beside_it_is_not_in_its_way(tmp_path: Path) -> None:
+    """Monitoring's may stand there, and leaves its lock behind."""
+    folder = tmp_path / "made"
+    with bound_socket(folder / "metrics.sock", ONLY_US):
+        with bound_socket(folder / "s", OTHERS):
+            assert mode(folder) == 0o711
+        folder.chmod(0o700)
+    assert {each.name for each in folder.iterdir()} == {"metrics.sock.lock", "s.lock"}
+    with bound_socket(folder / "s", OTHERS):
+        assert mode(folder) == 0o711
+
+
+@pytest.mark.parametrize("name", ["theirs.sock", "theirs.lock"])
+def test_what_is_open_to_others_beside_it_keeps_the_directory_closed(
+    tmp_path: Path, name: str
+) -> None:
+    """It is the directory that keeps them from it."""
+    folder = tmp_path / "made"
+    folder.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as theirs:
+        if name.endswith(".sock"):
+            theirs.bind(str(folder / name))
+        else:
+            (folder / name).touch()
+        (folder / name).chmod(0o666)
+        with bound_socket(folder / "s", OTHERS):
+            assert mode(folder) == 0o700
+
+
+def test_a_path_with_a_zero_in_it_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "s\0s"
+    with pytest.raises(StartupError, match="names no file") as told, bound_socket(path, ONLY_US):
+        pass
+    assert told.value.exit_code == 64
+
+
 def test_a_directory_of_the_admitted_group_is_not_in_its_way(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,6 +58,23 @@ def test_a_thousand_clients_a_minute_leave_every_record_and_few_other_lines() ->
     assert crowd.passes("stream_ended", 10_000) == RECORD_BURST
 
 
+def test_at_the_end_no_stream_goes_without_its_line() -> None:
+    """However many are open. Who asks for another then is told so, and not each time in the log."""
+    crowd = Crowd()
+    assert crowd.passes("stream_ended", 10_000) == RECORD_BURST
+    crowd.limit.end()
+    assert crowd.passes("stream_ended", 10_000) == 10_000
+    assert crowd.passes("stream_refused", 10_000) == RECORD_BURST
+
+
+def test_all_that_was_left_out_stays_counted_once_it_is_told() -> None:
+    crowd = Crowd()
+    crowd.passes("one", 100)
+    assert crowd.limit.take_left_out() is not None
+    crowd.passes("two", 100)
+    assert crowd.limit.suppressed_lines == 2 * (100 - USUAL_BURST)
+
+
 def test_the_counts_are_told_at_once_and_then_now_and_then() -> None:
     crowd = Crowd()
     assert crowd.limit.take_left_out() is None

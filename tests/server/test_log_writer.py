@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from asrd.server import log_writer as module
-from asrd.server.log_writer import MAX_WAITING_BYTES, LogWriter
+from asrd.server.log_backlog import MAX_WAITING_BYTES
+from asrd.server.log_writer import LogWriter
 from support.unread import FILLING, full_pipe
 from support.waiting import wait_until
 
@@ -49,12 +50,12 @@ def test_what_finds_no_room_is_counted_and_told_where_it_is_missing() -> None:
     """Also when nothing is logged afterwards: that is when somebody looks."""
     with Pipe() as pipe:
         pipe.writer.write(b"first\n")
-        wait_until(lambda: not pipe.writer._waiting, "the thread to be stuck with it")
+        wait_until(lambda: pipe.writer._backlog.is_empty, "the thread to be stuck with it")
         line = b"x" * 999 + b"\n"
         fitting = MAX_WAITING_BYTES // len(line)
         for _ in range(fitting + 7):
             pipe.writer.write(line)
-        assert pipe.writer._waiting_bytes <= MAX_WAITING_BYTES
+        assert pipe.writer._backlog.waiting_bytes <= MAX_WAITING_BYTES
         assert pipe.writer.write(b"short, but behind the gap\n")
         lines = pipe.read(b"lost 8\n").splitlines(keepends=True)
         assert lines == [b"first\n", *[line] * fitting, b"lost 8\n"]

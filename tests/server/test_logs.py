@@ -70,6 +70,29 @@ def test_a_terminal_gets_lines_for_people() -> None:
     assert b"{" not in text
 
 
+def test_a_terminal_is_told_nothing_that_it_obeys() -> None:
+    script = """
+import structlog
+from asrd.choices import LogFormat
+from asrd.server import logs
+logs.configure("info", LogFormat.CONSOLE)
+log = structlog.get_logger()
+log.info("one", client="a\\u202eb\\x9b2J", source="a b\\u202e", keys=["\\x9b"])
+try:
+    raise ValueError("\\u2066c\\x9b2J")
+except ValueError:
+    log.exception("two")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, timeout=60
+    )
+    text = done.stderr.decode()
+    assert not set(text) & set("\u202e\x9b\u2066")
+    assert "a\N{REPLACEMENT CHARACTER}b" in text
+    assert "ValueError: \N{REPLACEMENT CHARACTER}c" in text
+    assert len(text.splitlines()) > 4  # a traceback has its own lines
+
+
 def test_a_log_that_nobody_reads_any_more_is_no_reason_to_end() -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -1,6 +1,7 @@
 """Metrics tell what the daemon counts, by bounded labels, and are all documented."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -14,10 +15,13 @@ from asrd.errors import ErrorCode
 from asrd.providers.catalogue import ModelKey
 from asrd.providers.lifecycle import ModelState
 from asrd.providers.registry import Registry
+from asrd.providers.supervisor import WorkerDied
 from asrd.scheduler.accounts import MAX_SOURCES, OTHER_SOURCES
 from asrd.server.metrics import MAX_MODELS, OTHER_MODELS, Metrics
+from asrd.server.reload import go_by
 from asrd.session.effects import DropReason
-from asrd.wire.messages import Close, Closed, Error, Unload
+from asrd.wire.messages import Audio, Close, Closed, Error, Unload
+from support.exposition import Scrape, text_of
 from support.room import ECHO, UTTERANCE, Guest, Room, quiet, run, settle, speech
 from support.sights import HELD, scrape, sight_of
 
@@ -169,6 +173,38 @@ def test_a_decode_s_times_are_what_passed(registry: Registry) -> None:
     run(scenario)
 
 
+def test_a_decode_that_a_worker_s_death_undid_is_no_waiting(registry: Registry) -> None:
+    """The final waits for 0.5 s, is read for 3 s till its worker dies, and begins anew at once."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        room.model.is_held = True
+        guest.open(1, source="file")
+        guest.open(2)
+        for stream in (1, 2):
+            guest.speak(stream, UTTERANCE)
+            await settle()
+        room.clock.advance(0.5)
+        room.model.release()
+        await settle()
+        room.clock.advance(3.0)
+        room.model.release(WorkerDied("it was killed"))
+        await settle()
+        assert len(room.model.made) == 3
+        room.clock.advance(0.25)
+        room.model.release()
+        await settle()
+        waits = {"source": "mic", "kind": "final"}
+        seen = scrape(room, guest)
+        assert seen.value("asrd_queue_wait_seconds_count", **waits) == 1
+        assert seen.value("asrd_queue_wait_seconds_sum", **waits) == 0.0
+        assert seen.value("asrd_decodes_failed_total", source="mic") == 1
+        assert not room.hub.scheduler._tried_s
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("source", ["mic", "file"])
 def test_the_finalisation_delay_of_a_live_stream_begins_with_the_end_of_speech(
     registry: Registry, source: str
@@ -202,6 +238,26 @@ def test_the_finalisation_delay_of_a_live_stream_begins_with_the_end_of_speech(
     run(scenario)
 
 
+def test_a_client_s_offsets_are_no_delay(registry: Registry) -> None:
+    """A hole behind the speech says nothing about time, and one number must not spoil a sum that
+    grows for as long as the daemon runs."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        guest.open(1)
+        guest.speak(1, speech(1.0))
+        guest.say(Audio(stream=1, data=quiet(0.1), offset=2**52))
+        guest.speak(1, UTTERANCE)
+        await settle()
+        seen = scrape(room, guest)
+        assert seen.value("asrd_finals_total", source="mic") == 2
+        assert seen.value("asrd_finalisation_delay_seconds_count", source="mic") == 1
+        assert 0 < seen.value("asrd_finalisation_delay_seconds_sum", source="mic") < 1
+
+    run(scenario)
+
+
 def test_received_audio_never_becomes_less(registry: Registry) -> None:
     async def scenario() -> None:
         room = Room(registry)
@@ -218,6 +274,73 @@ def test_received_audio_never_becomes_less(registry: Registry) -> None:
         assert seen.value("asrd_streams_ended_total", source="mic", reason="client") == 1
         assert seen.value("asrd_streams_opened_total", source="mic") == 1
         assert not seen.values("asrd_streams")
+
+    run(scenario)
+
+
+def test_received_audio_grows_though_streams_end_in_any_order(registry: Registry) -> None:
+    """Their rates divide no whole number of 16 kHz samples, and of sums of fractions the last
+    digits differ with their order."""
+
+    async def scenario() -> None:
+        room = Room(registry)
+        guest = room.greeted()
+        name = {"source": "file"}
+        for stream in range(12):
+            rate = (44_100, 48_000, 11_025)[stream % 3]
+            guest.open(stream, **name, sample_rate=rate)
+            guest.speak(stream, quiet(0.1 + 0.0137 * stream) + quiet(1 / 16_000))
+        await settle()
+        latest_s = scrape(room, guest).value("asrd_received_seconds_total", **name)
+        for stream in (7, 0, 11, 3, 4, 10, 1, 2, 9, 5, 6, 8):
+            guest.say(Close(stream=stream))
+            await settle()
+            now_s = scrape(room, guest).value("asrd_received_seconds_total", **name)
+            assert now_s == latest_s
+        assert not room.hub.all_streams
+
+    run(scenario)
+
+
+def test_a_stream_is_counted_as_it_was_at_its_opening_whatever_is_reserved(
+    registry: Registry,
+) -> None:
+    """A reload gives a source its own name, while one of its streams waits among the others."""
+
+    async def scenario() -> None:
+        room = Room(registry, limits={"max_streams": 100})
+        guest = room.greeted()
+        for stream in range(MAX_SOURCES):
+            guest.open(stream, source=f"source {stream}")
+        room.model.is_held = True
+        for stream in (90, 91):
+            guest.open(stream, source="meeting")
+            guest.speak(stream, UTTERANCE)
+            await settle()
+        before = scrape(room, guest)
+        assert before.value("asrd_queue_depth", source=OTHER_SOURCES) == 1
+        received_s = before.value("asrd_received_seconds_total", source=OTHER_SOURCES)
+        assert received_s == pytest.approx(3.2)
+        limits = {**room.config.scheduling.max_waiting, "meeting": 5}
+        scheduling = replace(room.config.scheduling, max_waiting=limits)
+        go_by(replace(room.config, scheduling=scheduling), room.hub)
+        guest.open(92, source="meeting")
+        guest.speak(92, UTTERANCE)
+        await settle()
+        for stream in (90, 91, 92):
+            room.model.release()
+            await settle()
+            guest.say(Close(stream=stream))
+            await settle()
+        seen = scrape(room, guest)
+        assert seen.value("asrd_received_seconds_total", source=OTHER_SOURCES) == received_s
+        assert seen.value("asrd_received_seconds_total", source="meeting") == 1.6
+        for source, finals in ((OTHER_SOURCES, 2), ("meeting", 1)):
+            assert seen.value("asrd_queue_depth", source=source) == 0
+            assert seen.value("asrd_finals_total", source=source) == finals
+            assert seen.value("asrd_streams_opened_total", source=source) == finals
+            ended = {"source": source, "reason": "client"}
+            assert seen.value("asrd_streams_ended_total", **ended) == finals
 
     run(scenario)
 
@@ -337,6 +460,27 @@ def test_models_beyond_many_share_a_label(registry: Registry) -> None:
         assert sum(restarts.values()) == 2 * MAX_MODELS
         assert seen.value("asrd_worker_restarts_total", process=OTHER_MODELS) > 1
         assert seen.value("asrd_gpu_memory_bytes", process=OTHER_MODELS) == 0
+
+    run(scenario)
+
+
+def test_a_process_keeps_its_name_whichever_models_come_and_go(registry: Registry) -> None:
+    async def scenario() -> None:
+        room = Room(registry)
+        pages = Metrics(sight_of(room))
+        keys = [ModelKey(provider="echo", model=f"m{number}") for number in range(2 * MAX_MODELS)]
+        for key in keys:
+            room.put(key).restarts = 1
+
+        def restarts() -> dict[str, float]:
+            told = Scrape(text_of(pages.collect(HELD))).values("asrd_worker_restarts_total")
+            return {dict(of)["process"]: value for of, value in told.items()}
+
+        before = restarts()
+        assert len(before) == MAX_MODELS + 1
+        for key in keys[::7]:
+            await room.hub.pool.unload(key)
+            assert restarts() == before
 
     run(scenario)
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -81,7 +82,7 @@ def refusal(registry: Registry, **rule: Any) -> StartupError:
     """What a daemon that is to listen there says instead."""
 
     async def scenario() -> None:
-        with monitored(Monitoring(**rule), sight_of(Room(registry))):
+        async with monitored(Monitoring(**rule), sight_of(Room(registry))):
             raise AssertionError("it listens")
 
     with pytest.raises(StartupError) as caught:
@@ -106,6 +107,52 @@ def test_every_address_of_a_name_has_to_be_loopback(
     assert refusal(registry, listen="mixed.example:0").exit_code == 78
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, f"{'x' * 64}.example"])
+def test_what_is_no_name_of_a_host_is_told(registry: Registry, host: str) -> None:
+    error = refusal(registry, listen=f"{host}:1")
+    assert (error.exit_code, "no name of a host" in str(error)) == (78, True)
+
+
+def test_a_path_with_a_zero_in_it_is_told(registry: Registry, tmp_path: Path) -> None:
+    error = refusal(registry, listen=f"unix:{tmp_path}/a\0b")
+    assert (error.exit_code, "monitoring.listen" in str(error)) == (64, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [(socket.EAI_AGAIN, 75), (socket.EAI_SYSTEM, 75), (socket.EAI_NONAME, 78)],
+)
+def test_a_name_without_an_address_may_have_one_in_a_moment(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, code: int, exit_code: int
+) -> None:
+    """While there is no network yet: then whoever started the daemon tries again."""
+
+    def resolve(*_: Any, **__: Any) -> list[Any]:
+        raise socket.gaierror(code, "it says")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    error = refusal(registry, listen="asr.example:1")
+    assert (error.exit_code, "it says" in str(error)) == (exit_code, True)
+
+
+def test_a_name_is_looked_up_beside_the_loop(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, may_answer = socket.getaddrinfo, threading.Event()
+
+    def resolve(*args: Any, **more: Any) -> list[Any]:
+        assert may_answer.wait(10)
+        return real(*args, **more)
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().call_soon(may_answer.set)
+        async with monitored(Monitoring(listen="127.0.0.1:0"), sight_of(Room(registry))):
+            pass
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    run(scenario)
+
+
 def test_a_port_in_use_is_tried_again_by_whoever_started_the_daemon(registry: Registry) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = f"127.0.0.1:{other.getsockname()[1]}"
@@ -117,12 +164,10 @@ def test_a_socket_in_use_names_the_setting(registry: Registry, tmp_path: Path) -
     rule = Monitoring(listen=f"unix:{tmp_path}/d/s")
 
     async def scenario() -> None:
-        with (
-            monitored(rule, sight_of(Room(registry))),
-            pytest.raises(StartupError, match=r"monitoring\.listen") as caught,
-            monitored(rule, sight_of(Room(registry))),
-        ):
-            raise AssertionError
+        async with monitored(rule, sight_of(Room(registry))):
+            with pytest.raises(StartupError, match=r"monitoring\.listen") as caught:
+                async with monitored(rule, sight_of(Room(registry))):
+                    raise AssertionError
         assert caught.value.exit_code == 75
 
     run(scenario)
@@ -132,12 +177,12 @@ def test_exposed_it_answers_to_any_name(registry: Registry) -> None:
     """Whoever reaches it from elsewhere calls it by a name that only they know."""
 
     async def scenario(rule: Monitoring) -> int:
-        with capture_logs() as logged, monitored(rule, sight_of(Room(registry))):
-            port = logged[0]["address"].rsplit(":")[-1]
-            status, _ = await asyncio.to_thread(
-                get, f"127.0.0.1:{port}", "/live", Host="asr.example"
-            )
-            return status
+        with capture_logs() as logged:
+            async with monitored(rule, sight_of(Room(registry))):
+                port = logged[0]["address"].rsplit(":")[-1]
+                where = f"127.0.0.1:{port}"
+                status, _ = await asyncio.to_thread(get, where, "/live", Host="asr.example")
+                return status
 
     async def both() -> None:
         assert await scenario(Monitoring(listen="0.0.0.0:0", expose=True)) == 200
@@ -229,8 +274,13 @@ def test_every_query_of_the_dashboard_finds_its_metrics_and_labels(scraped: Scra
 
 
 def test_every_alert_finds_its_metrics_and_labels(scraped: Scrape) -> None:
-    assert len(alerts()) > 10
-    for alert in alerts():
+    """But the one that goes by what Prometheus itself says of each target: a daemon that is down
+    tells nothing, and while others tell something, nothing of theirs is absent."""
+    down, *others = alerts()
+    assert down == 'up{job="asrd"} == 0 or absent(up{job="asrd"})'
+    assert "job_name: asrd\n" in OPERATIONS
+    assert len(others) > 10
+    for alert in others:
         assert [*series_of(alert)], alert
         assert not missing_from(scraped, alert), alert
 

@@ -197,6 +197,54 @@ def test_a_directory_that_goes_away_costs_new_recordings_one_line_each(
     assert endings(logs) == ["No such file or directory"]
 
 
+@pytest.mark.parametrize("when", ["before", "amid"])
+def test_what_is_received_is_in_a_file_or_counted_as_missed(
+    tmp_path: Path, made: list[Recorder], when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what the thread could not write, what came behind the failure, and the rest at the end.
+    In the bytes that a recording without faults has."""
+    said = [Audio(stream=1, data=bytes(1000))] * 5
+
+    def record(folder: Path, fails: bool) -> tuple[int, int]:
+        owner = recorder(made, folder)
+        recording = owner.begin()
+        if fails and when == "before":
+            folder.rmdir()
+        for number, message in enumerate(said):
+            hear(recording, owner, message)
+            if number in (1, 3):  # the thread's turn
+                wait_until(lambda: not owner._queued_bytes, "the thread to have written")
+                if fails and when == "amid":
+                    monkeypatch.setattr(module, "os", TornDisk())
+        recording.received(memoryview(b"\0\0"), owner.now_s(), session())
+        recording.end()
+        stop(owner)
+        held = sum(path.stat().st_size for path in folder.iterdir()) if folder.exists() else 0
+        return held, owner.missed_bytes
+
+    whole, missed = record(tmp_path / "well", fails=False)
+    assert (whole > 5000, missed) == (True, 0)
+    held, missed = record(tmp_path / "ill", fails=True)
+    assert held + missed == whole
+    assert (held == 0) == (when == "before")
+
+
+class TornDisk:
+    """`os`, where a write takes ten bytes, and the next none."""
+
+    def __init__(self) -> None:
+        self._is_full = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def write(self, descriptor: int, data: memoryview) -> int:
+        if self._is_full:
+            raise OSError(28, "No space left on device")
+        self._is_full = True
+        return os.write(descriptor, data[:10])
+
+
 def test_a_file_ends_before_the_frame_that_would_outgrow_it(
     tmp_path: Path, made: list[Recorder]
 ) -> None:

@@ -105,10 +105,12 @@ def test_stats_count_what_was_done_by_source_and_provider(registry: Registry) ->
         guest.speak(0, UTTERANCE)
         guest.speak(1, UTTERANCE)
         await settle()
+        room.greeted().peer.lost()
         guest.say(GetStats())
         (told,) = guest.told(Stats)
         assert told.counters["finals"] == 3
         assert told.counters["streams_open"] == 3
+        assert (told.counters["sessions"], told.counters["sessions_connected"]) == (2, 1)
         assert told.counters["streams_waiting"] == 1
         assert told.counters["decodes_running"] == 1
         mic, system = told.queues["source:mic"], told.queues["source:system"]

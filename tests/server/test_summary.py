@@ -7,16 +7,21 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from asrd.abilities import Abilities
 from asrd.errors import ErrorCode, ProviderError
 from asrd.providers.catalogue import ModelKey
 from asrd.providers.lifecycle import ModelState
 from asrd.providers.registry import Registry
+from asrd.session.endpoint import EndpointRule
 from asrd.wire.messages import Audio, Cancel, Close, Error, Partial, Segment
 from support.room import UTTERANCE, Guest, Room, quiet, run, settle, speech
 
 OPERATIONS = Path(__file__).parents[2] / "daemon" / "OPERATIONS.md"
 
 KEPT_APART = ("event", "log_level")
+
+EDGE_S = EndpointRule(silence=0).post_roll / 16_000
+"""What belongs to an utterance before the speech in it, where there is so much, and behind it."""
 
 OTHER = ModelKey(provider="moonshine", model="tiny-en")
 
@@ -41,7 +46,8 @@ def test_the_line_of_a_stream_says_all_that_it_came_to(registry: Registry) -> No
         room.model.is_held = False
         room.model.release()
         await settle()
-        assert (len(guest.told(Partial)), len(guest.told(Segment))) == (1, 1)
+        (segment,) = guest.told(Segment)
+        assert len(guest.told(Partial)) == 1
         guest.say(Audio(stream=1, data=quiet(0.1), offset=10 * 16_000))  # behind a gap
         guest.say(Audio(stream=1, data=bytes(2**16 + 2), offset=11 * 16_000))
         guest.say(Audio(stream=1, data=bytes(2**16 + 2), offset=11 * 16_000))
@@ -68,7 +74,7 @@ def test_the_line_of_a_stream_says_all_that_it_came_to(registry: Registry) -> No
             "reason": "client",
             "open_s": 3.5,
             "audio_s": 4.8,
-            "speech_s": told["speech_s"],
+            "speech_s": pytest.approx(segment.end - segment.start + EDGE_S, abs=1e-3),
             "segments": 1,
             "partials": 1,
             "decodes": 3,  # two of partials; the second kept the final waiting
@@ -87,8 +93,50 @@ def test_the_line_of_a_stream_says_all_that_it_came_to(registry: Registry) -> No
         }
         documented = OPERATIONS.read_text()
         assert [key for key in line if key not in KEPT_APART and f"`{key}`" not in documented] == []
-        assert 4.0 <= told["speech_s"] <= 4.8
         assert 0.05 <= told["real_time_factor"] <= 0.1
+
+    run(scenario)
+
+
+def test_speech_counts_whoever_read_it(registry: Registry) -> None:
+    """Also what was read at a pause already, and what a model was fed bit by bit."""
+
+    async def scenario(feed_s: float | None) -> None:
+        room = Room(registry)
+        room.model.abilities = Abilities(feed_s=feed_s)
+        guest = room.greeted()
+        guest.open(1, partials=True)
+        for piece in (speech(3.0), quiet(0.3), quiet(0.4), speech(2.0), quiet(0.7)):
+            guest.speak(1, piece)
+            await settle()
+        segments = guest.told(Segment)
+        with capture_logs() as lines:
+            guest.say(Close(stream=1))
+            await settle()
+        (line,) = records(lines)
+        assert len(segments) == 2
+        spoken_s = sum(each.end - each.start for each in segments)
+        assert 4.5 < spoken_s < 5.5
+        assert line["speech_s"] == pytest.approx(spoken_s + 3 * EDGE_S, abs=1e-3)
+
+    run(lambda: scenario(None))
+    run(lambda: scenario(0.5))
+
+
+def test_another_that_wants_its_number_leaves_no_error_in_the_record_of_a_stream(
+    registry: Registry,
+) -> None:
+    async def scenario() -> None:
+        guest = Room(registry).greeted()
+        guest.open(1)
+        guest.open(1)
+        guest.open(1, provider="nobody")
+        assert [each.code for each in guest.told(Error)] == ["stream_exists", "unknown_provider"]
+        with capture_logs() as lines:
+            guest.say(Cancel(stream=1))
+            await settle()
+        (line,) = records(lines)
+        assert "errors" not in line
 
     run(scenario)
 

@@ -36,6 +36,7 @@ def served(**fields: Any) -> ServedStream:
         stream=session.open(7, rule_of(asked, Config())),
         session=session,
         asked=asked,
+        counted_as=asked.source,
         own_chain=(key,),
         key=key,
         level=0,

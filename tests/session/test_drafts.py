@@ -147,6 +147,7 @@ def test_a_reading_of_all_that_was_said_is_the_final_once_the_silence_is_long_en
     assert segment.hypothesis.text == heard_in(0, 22 * W)
     assert segment.latency_s == 0
     assert driver.stream.reading.heard_s == heard_s == 0  # there was nothing left to read
+    assert driver.stream.reading.speech_s == 22 * W / SAMPLE_RATE
     assert want_of(driver) is None
     driver.finish()
 

@@ -106,6 +106,36 @@ def test_the_delay_of_a_segment_counts_from_the_end_of_its_speech() -> None:
     assert segment.latency_s == 0.25
 
 
+@pytest.mark.parametrize("quiet_windows", [0, 6])
+def test_a_segment_behind_which_a_hole_came_has_no_delay(quiet_windows: int) -> None:
+    """How long the hole took, its sender alone knows. The next segment has one again."""
+    offset = 60 * SAMPLE_RATE
+    driver = Driver(partial_interval_s=None, is_lossless=False)
+    driver.send(loud(0, 3 * W))
+    driver.send(silence(quiet_windows * W))
+    driver.send(silence(W), offset)
+    driver.send(loud(0, 3 * W))
+    driver.send(silence(6 * W))
+    driver.finish()
+    first, second = driver.audit.segments
+    assert first.end < offset < second.end
+    assert first.delay_s is None
+    assert second.delay_s is not None
+    assert 0 < second.delay_s <= 10 * W / SAMPLE_RATE
+
+
+def test_a_segment_behind_which_audio_was_refused_has_no_delay() -> None:
+    """Whoever sends too fast says nothing about time; told already, or not yet."""
+    for seconds in (0.5, 30.0):
+        driver = Driver(partial_interval_s=None, is_lossless=False)
+        driver.send(loud(0, 3 * W))
+        driver.send(silence(6 * W))
+        driver.refuse(silence(round(seconds * SAMPLE_RATE)))
+        driver.finish()
+        (segment,) = driver.audit.segments
+        assert segment.delay_s is None
+
+
 def test_a_segment_behind_which_speech_goes_on_has_no_delay() -> None:
     driver = Driver(partial_interval_s=None)
     driver.send(loud(0, 2 * QUICK_RULE.longest))

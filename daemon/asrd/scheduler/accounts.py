@@ -24,7 +24,9 @@ OTHER_SOURCES = "(others)"
 class Accounts:
     """One tally for each source and each provider, and one for all.
 
-    `reserved` sources are counted by name whatever others came before.
+    `reserved` sources are counted by name whatever others came before. A name is taken once, by
+    `of_source`, and kept by whoever is counted: it stands for itself from then on, whereas the
+    source that it was taken for may be given another after a `reserve`.
     """
 
     def __init__(self, reserved: Collection[str] = ()) -> None:
@@ -41,7 +43,7 @@ class Accounts:
         """By source and reason."""
 
     def reserve(self, sources: Collection[str]) -> None:
-        """Count these by name too, from now on. Whoever has been counted so stays so."""
+        """Give these their own names too, from now on. Who was given another keeps it."""
         self._reserved |= frozenset(sources)
 
     def name_of(self, source: str) -> str:
@@ -61,6 +63,11 @@ class Accounts:
         """So many jobs like this one wait more than before."""
         for tally in self.of(job):
             tally.waiting += change
+
+    def wait_for(self, job: Job, old: Job) -> None:
+        """Who has waited for the one waits for the other."""
+        self.wait(old, -1)
+        self.wait(job, 1)
 
     def begin(self, job: Job) -> None:
         """A job is being decoded."""

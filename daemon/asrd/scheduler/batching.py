@@ -23,6 +23,16 @@ from asrd.scheduler.measures import Outcome
 from asrd.scheduler.queue import Job, Pick
 
 
+@dataclass(frozen=True, slots=True)
+class Took:
+    """A batch that ended at `ended_s` had held its slot for `held_s`; `share_s` of that is the part
+    of each window that was read."""
+
+    ended_s: float
+    held_s: float
+    share_s: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
     """Jobs that hold one slot together, until the scheduler is told that they have ended.
@@ -35,6 +45,11 @@ class Batch:
     started_s: float
     waits_s: tuple[float, ...]
     is_spared: bool
+
+    def took(self, now_s: float, outcomes: Sequence[Outcome]) -> Took:
+        """What it took, where it ends now."""
+        held_s = now_s - self.started_s
+        return Took(now_s, held_s, held_s / max(outcomes.count(Outcome.READ), 1))
 
     def charged_part(self, outcomes: Sequence[Outcome]) -> float:
         """How much of the time that it held its slot its turn is to be charged with.

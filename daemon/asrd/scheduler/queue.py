@@ -54,7 +54,7 @@ class Job:
     model: Hashable
     batch_key: Hashable
     provider: str
-    source: str
+    source: str  # as its stream is counted, from its opening to its end
     is_live: bool
     is_fed: bool = False
 

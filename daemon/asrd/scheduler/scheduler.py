@@ -13,7 +13,7 @@ from asrd.abilities import Abilities
 from asrd.clock import Clock
 from asrd.config import Scheduling
 from asrd.scheduler.accounts import Accounts
-from asrd.scheduler.batching import Batch, may_join
+from asrd.scheduler.batching import Batch, Took, may_join
 from asrd.scheduler.costs import Costs
 from asrd.scheduler.measures import Outcome
 from asrd.scheduler.preemption import Preemption
@@ -36,6 +36,7 @@ class Scheduler:
         self._queue = StreamQueue(rule.background_share)
         self.places = Places(rule)
         self._came_s: dict[Hashable, float] = {}
+        self._tried_s: dict[Hashable, float] = {}  # when a decode that is done again had failed
         self._ready: dict[Hashable, Abilities] = {}
         self._alone: dict[Hashable, Hashable] = {}  # streams that are to be read alone: models
         self._left_out: set[Hashable] = set()  # streams whose partials were turned away
@@ -115,7 +116,7 @@ class Scheduler:
     def want(self, job: Job, since_s: float | None = None) -> bool:
         """A stream wants a decode; asking again changes only what it stands for.
 
-        It has waited since `since_s`, where given, else since it asked first.
+        It has waited since `since_s`, where given, else since it asked first. Its source stays.
 
         Returns whether it is a live final that has found the queue of its source full and waits
         outside; see `in_the_way`.
@@ -125,16 +126,12 @@ class Scheduler:
             self._came_s[job.stream] = since_s
         old = self._queue.get(job.stream)
         if old is not None:
-            if old == job:
-                return False
-            if self.accounts.name_of(old.source) == source:
+            if old != job:
                 self._change(old, job)
-                return False
-            self.withdraw(job.stream)
+            return False
         if (waited := self.places.outside(source, job.stream)) is not None:
             self.places.wait_outside(source, job)
-            self.accounts.wait(waited, -1)
-            self.accounts.wait(job, 1)
+            self.accounts.wait_for(job, waited)
             return False
         came_s = self._clock.now_s() if since_s is None else since_s
         if self.places.is_free(source):
@@ -192,8 +189,10 @@ class Scheduler:
         while (more := self._pop_joiner(head, len(jobs))) is not None:
             jobs.append(more)
         self.slots.take(head.provider, head.model, is_alone=isinstance(head.batch_key, Alone))
-        now_s = self._clock.now_s()
-        waits_s = tuple(now_s - self._came_s.pop(job.stream) for job in jobs)
+        now_s, streams = self._clock.now_s(), [job.stream for job in jobs]
+        # A decode that failed and is done again was no waiting.
+        since_s = [max(self._came_s.pop(n), self._tried_s.pop(n, 0.0)) for n in streams]
+        waits_s = tuple(now_s - each_s for each_s in since_s)
         for job in jobs:
             self.accounts.begin(job)
         for job in jobs:
@@ -211,43 +210,44 @@ class Scheduler:
         outcomes: Sequence[Outcome],
         audio_s: Sequence[float],
         decode_s: float | None = None,
-    ) -> None:
+    ) -> Took:
         """Take the slot back and count, for each job of the batch, what became of it.
 
-        `audio_s` has the length of each window; `decode_s` is what the engine took, by its own
-        account, where it is known.
+        `audio_s`: the length of each window; `decode_s`: the engine's own time, where it is known.
         """
         del self._running[batch]
         head = batch.jobs[0]
         self.slots.give_back(head.provider, head.model)
-        held_s = self._clock.now_s() - batch.started_s
+        took = batch.took(self._clock.now_s(), outcomes)
         told = zip(batch.jobs, outcomes, strict=True)
         put_back = [job.stream for job, outcome in told if outcome is Outcome.PUT_BACK]
+        self._tried_s.update(dict.fromkeys(put_back, took.ended_s))
         is_aborted = self.preemption.end(batch, put_back)
         read = outcomes.count(Outcome.READ)
         if read:
-            took_s = held_s if decode_s is None else decode_s
+            took_s = took.held_s if decode_s is None else decode_s
             if read == len(outcomes) - outcomes.count(Outcome.NOTHING):
                 self.costs.note(head.lane, read, sum(audio_s), took_s)
                 if not head.is_partial and not head.is_fed:
                     self.costs.note((head.model, not head.is_live), read, sum(audio_s), took_s)
             self.accounts.batch(head.provider, read)
-        self._queue.charge(batch.pick, held_s * batch.charged_part(outcomes))
+        self._queue.charge(batch.pick, took.held_s * batch.charged_part(outcomes))
         for job, outcome, length_s, waited_s in zip(
             batch.jobs, outcomes, audio_s, batch.waits_s, strict=True
         ):
             if outcome is Outcome.READ and job.is_live and (job.is_partial or job.is_fed):
                 group = self.slots.placement(job.provider).group or ""
-                self._taken_s[group, job.is_fed] += held_s / read
+                self._taken_s[group, job.is_fed] += took.share_s
             self.accounts.end(
                 job,
                 outcome,
                 is_aborted=is_aborted,
                 audio_s=length_s,
                 waited_s=waited_s,
-                held_s=held_s,
-                share_s=held_s / max(read, 1),
+                held_s=took.held_s,
+                share_s=took.share_s,
             )
+        return took
 
     def preempt(self, stream: Hashable) -> Batch | None:
         """The running batch that has to end so that this stream's job gets its turn at once.
@@ -263,6 +263,7 @@ class Scheduler:
     def forget(self, stream: Hashable) -> None:
         """The stream has ended."""
         self.withdraw(stream)
+        self._tried_s.pop(stream, None)
         self._left_out.discard(stream)
         self.preemption.forget(stream)
 
@@ -344,7 +345,6 @@ class Scheduler:
 
     def _change(self, old: Job, job: Job) -> None:
         self._put(job)
-        self.accounts.wait(old, -1)
-        self.accounts.wait(job, 1)
+        self.accounts.wait_for(job, old)
         if old.is_partial and not job.is_partial:
             self.accounts.coalesce(job, 1)

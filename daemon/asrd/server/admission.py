@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from asrd.config import Access
 from asrd.errors import StartupError
+from asrd.exit_codes import Exit
 from asrd.server.credentials import Credentials
 
-EX_CONFIG = 78
 ROOT = 0
 
 
@@ -61,7 +61,7 @@ def _numbers(
             yield look_up(name)
         except KeyError:
             raise StartupError(
-                f"access.{key}: there is no {what} {name!r} on this machine", EX_CONFIG
+                f"access.{key}: there is no {what} {name!r} on this machine", Exit.CONFIG
             ) from None
 
 

@@ -13,13 +13,14 @@ import structlog
 
 from asrd.config import Config
 from asrd.errors import StartupError
+from asrd.exit_codes import Exit
 from asrd.providers.registry import Registry, discover
 from asrd.server import logs
 from asrd.server.acceptor import Acceptor
 from asrd.server.admission import admission_of
 from asrd.server.connections import Door, SocketConnection
 from asrd.server.descriptors import room_for
-from asrd.server.ending import STOP_S, Guard, drain
+from asrd.server.ending import STOP_S, Guard, cut_off_rest, drain
 from asrd.server.heap import Heap, glibc
 from asrd.server.hub import Hub
 from asrd.server.listeners import bound_socket, inherited_socket
@@ -44,10 +45,6 @@ from asrd.server.watchdog import LOOK_EVERY_S, watchdog_of
 from asrd.version import __version__
 
 log = structlog.get_logger()
-
-EX_OK = 0
-EX_DATAERR = 65
-EX_IOERR = 74
 
 GREETING_S = 0.3
 """At the very end: how long those who have just come may take to be told so."""
@@ -208,13 +205,12 @@ async def running(
     gc.freeze()
     gc.enable()
     try:
-        with (
-            daemon.standstill or nullcontext(),
-            monitored(daemon.hub.config.monitoring, daemon.sight),
-        ):
-            yield daemon
+        with daemon.standstill or nullcontext():
+            async with monitored(daemon.hub.config.monitoring, daemon.sight):
+                yield daemon
     finally:
         guard.begin(STOP_S)
+        cut_off_rest(daemon.hub)  # where a second signal, or a failed start, left no time for it
         await daemon.hub.stop()
         if daemon.tracing is not None:
             await asyncio.to_thread(daemon.tracing.end)
@@ -243,12 +239,12 @@ async def _serve(config: Config, socket_path: Path, read: ReadConfig, guard: Gua
             async with running(config, signals, guard, read) as daemon:
                 with inherited:
                     await _listen(daemon, inherited)
-            return EX_OK
+            return Exit.OK
         with bound_socket(socket_path, admission_of(config.access)) as listener:
             guard.last = partial(_remove, socket_path)
             async with running(config, signals, guard, read) as daemon:
                 await _listen(daemon, listener, socket_path)
-    return EX_OK
+    return Exit.OK
 
 
 async def _listen(daemon: Daemon, listener: socket.socket, own_path: Path | None = None) -> None:
@@ -307,11 +303,11 @@ def _exit_code(channel: StdioChannel, peer: Peer) -> int:
     """What became of a conversation on stdin and stdout."""
     if not channel.ended.is_set() and channel.untaken_bytes:
         log.error("stdout_failed", problem="it was not read to its end in time")
-        return EX_IOERR
+        return Exit.IO
     if channel.failed is not None:
         log.error("stdout_failed", problem=str(channel.failed))
-        return EX_IOERR
-    return EX_DATAERR if channel.was_frame_cut or peer.was_refused else EX_OK
+        return Exit.IO
+    return Exit.DATA if channel.was_frame_cut or peer.was_refused else Exit.OK
 
 
 def serve(config: Config, *, socket_path: Path, read: ReadConfig | None = None) -> int:

@@ -145,6 +145,7 @@ class Checkup:
         shown = _foremost(models, status.model)
         if shown is None:
             problem = status.problem or ("" if status.is_present else "the model is not present")
+            is_resting = breaker.state is not BreakerState.CLOSED
             return ProviderHealth(
                 state="unavailable",
                 model=status.model,
@@ -152,6 +153,7 @@ class Checkup:
                 remedy=status.remedy,
                 is_default=name == hub.config.provider,
                 is_required=hub.config.of(name).required,
+                is_loadable=not problem and not is_resting,
                 breaker=breaker.state.value,
             )
         state = shown.state

@@ -5,17 +5,18 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from asrd.audio import SAMPLE_RATE
 from asrd.errors import DecodeCancelled, ProviderError
 from asrd.providers import calls
 from asrd.providers.catalogue import ModelKey
 from asrd.providers.supervisor import WorkerDied
-from asrd.scheduler.batching import Batch
+from asrd.scheduler.batching import Batch, Took
 from asrd.scheduler.measures import Outcome
 from asrd.server.served import ServedStream
 from asrd.server.summary import Decode
 from asrd.session.effects import Effect
 from asrd.session.states import StreamState
-from asrd.session.stream import Window
+from asrd.session.stream import Want, Window
 
 
 class Observer(Protocol):
@@ -77,26 +78,26 @@ def has_ended(read: Given) -> bool:
 
 def decodes_of(
     batch: Batch,
+    took: Took,
     given: Mapping[Hashable, Given],
     key: ModelKey,
     outcomes: Sequence[Outcome],
-    now_s: float,
 ) -> Iterator[tuple[ServedStream, Decode]]:
     """The decodes of a batch that has ended just now, with their streams."""
-    held_s = now_s - batch.started_s
-    share_s = held_s / max(outcomes.count(Outcome.READ), 1)
     for job, outcome, waited_s in zip(batch.jobs, outcomes, batch.waits_s, strict=True):
         if (read := given.get(job.stream)) is not None:
             yield (
                 read.served,
                 Decode(
                     key=key,
-                    window=read.window,
+                    utterance=read.window.utterance,
+                    audio_s=len(read.window.audio) / SAMPLE_RATE,
+                    is_partial=read.window.want is Want.PARTIAL,
                     outcome=outcome,
                     windows=len(given),
                     waited_s=waited_s,
-                    held_s=held_s,
-                    share_s=share_s,
-                    ended_s=now_s,
+                    held_s=took.held_s,
+                    share_s=took.share_s,
+                    ended_s=took.ended_s,
                 ),
             )

@@ -19,7 +19,7 @@ from asrd.providers import calls
 from asrd.providers.catalogue import ModelKey
 from asrd.providers.pool import ModelPool
 from asrd.providers.supervisor import WorkerDied, WorkerStopped
-from asrd.scheduler.batching import Batch
+from asrd.scheduler.batching import Batch, Took
 from asrd.scheduler.measures import Outcome
 from asrd.scheduler.queue import Job
 from asrd.scheduler.scheduler import Scheduler
@@ -258,13 +258,13 @@ class Decoding:
                 self._scheduler.accounts.coalesce(job, coalesced)
         lengths = {stream: len(read.window.audio) for stream, read in call.reads.items()}
         outcomes = [outcome_of(call.reads.get(stream), found.get(stream)) for stream in jobs]
-        self._scheduler.finish(
+        took = self._scheduler.finish(
             call.batch,
             outcomes,
             [lengths.get(stream, 0) / SAMPLE_RATE for stream in jobs],
             result.decode_s if isinstance(result, calls.Decoded) else None,
         )
-        self._note(call, outcomes)
+        self._note(call, outcomes, took)
         with self.together():
             self.pump()  # a slot is free, once all have moved on
             for stream, read in call.reads.items():
@@ -272,9 +272,8 @@ class Decoding:
                     self._settle(read.served, call, found[stream])
                     self._advance(read.served)
 
-    def _note(self, call: _Call, outcomes: list[Outcome]) -> None:
-        now_s = self._clock.now_s()
-        for served, decode in decodes_of(call.batch, call.reads, call.key, outcomes, now_s):
+    def _note(self, call: _Call, outcomes: list[Outcome], took: Took) -> None:
+        for served, decode in decodes_of(call.batch, took, call.reads, call.key, outcomes):
             served.summary.decoded(decode)
             if self.observer is not None:
                 self.observer.decoded(served, decode)

@@ -16,6 +16,7 @@ from functools import partial
 import structlog
 
 from asrd.clock import Clock
+from asrd.exit_codes import Exit
 from asrd.server import logs
 from asrd.server.hub import Hub
 from asrd.server.monotonic import LONGEST_TICK_S, MonotonicClock
@@ -23,8 +24,6 @@ from asrd.server.peer import Peer
 from asrd.server.served import ServedStream
 
 log = structlog.get_logger()
-
-EX_OK = 0
 
 LAST_WORDS_S = 1.0
 """After the last stream: how long connections may take to be sent their last frames."""
@@ -41,14 +40,13 @@ async def drain(hub: Hub, peers: Callable[[], list[Peer]], everybody_left: async
     `peers` gives every connected peer; `everybody_left` is set while there is none.
     """
     hub.is_draining = True
+    logs.keep_ends()
     until_s = hub.clock.now_s() + hub.config.limits.drain_timeout_s
     log.info("draining", streams=len(hub.all_streams))
     for served in hub.all_streams:
         _step(hub, served, served.stream.drain)
     await _wait(hub.no_streams, hub.clock, until_s)
-    for served in hub.all_streams:
-        log.warning("stream_cut_off", **served.names)
-        _step(hub, served, partial(served.stream.cancel, "shutdown"))
+    cut_off_rest(hub)
     while any(peer.outbox.is_replaying for peer in peers()) and hub.clock.now_s() < until_s:  # noqa: ASYNC110
         await asyncio.sleep(REPLAY_LOOK_S)  # they would miss what their sessions keep for them
     for peer in peers():
@@ -58,6 +56,15 @@ async def drain(hub: Hub, peers: Callable[[], list[Peer]], everybody_left: async
             log.exception("goodbye_failed", **peer.names)
     until_s = max(until_s, hub.clock.now_s() + LAST_WORDS_S)
     await _wait(everybody_left, hub.clock, until_s)
+
+
+def cut_off_rest(hub: Hub) -> None:
+    """End every stream that has not ended, however the end came: each leaves its line."""
+    hub.is_draining = True
+    logs.keep_ends()
+    for served in hub.all_streams:
+        log.warning("stream_cut_off", **served.names)
+        _step(hub, served, partial(served.stream.cancel, "shutdown"))
 
 
 def _step(hub: Hub, served: ServedStream, change: Callable[[], None]) -> None:
@@ -87,7 +94,7 @@ class Guard:
     def __init__(self) -> None:
         self.last: Callable[[], object] = lambda: None
         """Called before the process is ended, should it come to that."""
-        self.code = EX_OK
+        self.code: int = Exit.OK
         """What the process ends with then: whoever finds that another is due says so here."""
         self._condition = threading.Condition()
         self._is_over = False

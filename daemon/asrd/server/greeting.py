@@ -46,7 +46,6 @@ def greet(hello: Hello, uid: int, owner: Owner, hub: Hub, sessions: SessionStore
             text = f"{limits.max_sessions} sessions are open, which is the limit"
             raise ProtocolError(ErrorCode.BUSY, text, fatal=True, retry_after_ms=1000)
         session = sessions.create(uid, owner, hello.client)
-    session.client = hello.client
     log.info(
         "client_connected",
         session=session.session_id,

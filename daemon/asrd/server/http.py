@@ -1,7 +1,8 @@
 """A little HTTP over asyncio, for pages of a line or a few thousand: one GET or HEAD a connection.
 
 Everything is bounded: how many connect, how long a request may take to come and its answer to be
-taken, how long its head may be. There are no bodies, and no second request: a connection on the
+taken, how long its head may be. Who connects and says nothing keeps nobody out: it is the first to
+go. There are no bodies, and no second request: a connection on the
 same machine costs less than the question which of two ends may close it when.
 """
 
@@ -72,7 +73,7 @@ class HttpListener:
         self.answer = answer
         self.is_own_name = is_own_name
         self.tasks = tasks
-        self._connections: set[_Connection] = set()
+        self._connections: dict[_Connection, None] = {}  # the oldest first
         self._acceptor = Acceptor(
             listener,
             lambda: _Connection(self),
@@ -89,15 +90,20 @@ class HttpListener:
 
     def came(self, connection: "_Connection") -> str | None:
         """A client has connected. Returns the sentence that turns it away, if it is."""
+        if len(self._connections) >= MAX_CONNECTIONS:
+            silent = next((each for each in self._connections if each.has_not_asked), None)
+            if silent is not None:
+                silent.abort()
+                self.left(silent)
         if len(self._connections) >= MAX_CONNECTIONS + MAX_TURNED_AWAY:
             connection.abort()
             return TOO_MANY
-        self._connections.add(connection)
+        self._connections[connection] = None
         return TOO_MANY if len(self._connections) > MAX_CONNECTIONS else None
 
     def left(self, connection: "_Connection") -> None:
         """A connection has ended."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
 
 
 class _Connection(asyncio.Protocol):
@@ -148,6 +154,8 @@ class _Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more. Returns whether the connection stays open for its answer."""
         self._has_input_ended = True
+        if self.has_not_asked and self._room_bytes < MAX_HEAD_BYTES:
+            self._tell(sentence(400, "The request ended within its head."))
         return self._request is not None and not self._is_answered
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -158,6 +166,11 @@ class _Connection(asyncio.Protocol):
         if self._answering is not None:
             self._answering.cancel()
         self._owner.left(self)
+
+    @property
+    def has_not_asked(self) -> bool:
+        """Whether a request has yet to come, or to come to its end."""
+        return self._request is None and not self._is_answered
 
     def abort(self) -> None:
         """End it at once."""

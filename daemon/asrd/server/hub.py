@@ -96,6 +96,10 @@ class Hub:
         self._open: dict[int, ServedStream] = {}  # those that have not ended, by served_id
         self._owners: dict[Session, Owner] = {}
 
+    def watched_by(self, observer: Observer) -> None:
+        """Have somebody watch what streams tell and how their decodes end."""
+        self.observer = self.decoding.observer = observer
+
     # ── sessions ──────────────────────────────────────────────────────────────────────────────
 
     def attach(self, session: Session, owner: Owner) -> None:
@@ -124,9 +128,9 @@ class Hub:
         return [served for served in known if served.stream.state is not StreamState.CLOSED]
 
     @property
-    def sessions(self) -> int:
-        """How many there are, with a client or without."""
-        return len(self._served)
+    def sessions(self) -> tuple[int, int]:
+        """How many there are, and how many of them have a client."""
+        return len(self._served), len(self._owners)
 
     @property
     def all_streams(self) -> list[ServedStream]:
@@ -156,7 +160,8 @@ class Hub:
         first = next(level for level, key in enumerate(chain) if key is not None)
         level = place_in(self.pool, chain, first)
         stream = session.open(asked.stream, rule_of(asked, self.config))
-        served = serve(stream, session, asked, chain, level, self.config, self.clock.now_s())
+        name, now_s = self.counts.take_name(asked.source), self.clock.now_s()
+        served = serve(stream, session, asked, chain, level, self.config, now_s, counted_as=name)
         known = self._served[session]
         for number in known.keys() - session.commits.keys():
             del known[number]  # as the session has
@@ -214,7 +219,7 @@ class Hub:
     def note_error(self, session: Session | None, error: ProtocolError) -> None:
         """A client is told of an error, which may be one of a stream of its session."""
         known = self._served.get(session, {}) if session is not None else {}
-        if error.stream in known:
+        if error.stream in known and not error.is_refusal:
             known[error.stream].summary.errors[error.code] += 1
 
     def resolve(self, provider: str | None, model: str | None) -> ModelKey:
@@ -235,12 +240,26 @@ class Hub:
         wanted = {str(key): self.pool.resident(key), "voice activity": self.voice.resident}
         await all_loaded(wanted, stream)
 
+    def begin_loading(self, key: ModelKey) -> None:
+        """Load a model and voice activity side by side, without waiting for them."""
+        for resident in (self.pool.resident(key), self.voice.resident):
+            resident.begin()
+
     def again(
         self, session: Session, told: Iterable[Effect]
     ) -> Iterable[tuple[ServedStream, Effect]]:
         """Effects that are told once more, with the streams they belong to."""
         known = self._served[session]
         return [(known[effect.stream], effect) for effect in told]
+
+    def check(self) -> None:
+        """Look after what only time tells. To be called every half second or so."""
+        self.pool.check()
+        self.voice.resident.check(self.clock.now_s())
+        self.failover.check(self.all_streams)
+        self.resources.check()
+        self.overload.check()
+        self.decoding.check()
 
     async def stop(self) -> None:
         """End every worker and every task."""
@@ -249,15 +268,6 @@ class Hub:
         await self.voice.stop()
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
-
-    def watched_by(self, observer: Observer) -> None:
-        """Have somebody watch what streams tell and how their decodes end."""
-        self.observer = self.decoding.observer = observer
-
-    def begin_loading(self, key: ModelKey) -> None:
-        """Load a model and voice activity side by side, without waiting for them."""
-        for resident in (self.pool.resident(key), self.voice.resident):
-            resident.begin()
 
     def _placement(self, provider: str) -> Placement:
         own = self.config.of(provider)
@@ -293,6 +303,7 @@ class Hub:
         served.session.forget(served.asked.stream)
         self._served[served.session].pop(served.asked.stream, None)
         self._let_go(served)
+        self.counts.refused(served)
         log_refused(served.session, served.asked, error)
         self._send(served, error_message(error))
 
@@ -317,15 +328,6 @@ class Hub:
             owner.send(message)
             owner.moved_on()
         return owner is not None
-
-    def check(self) -> None:
-        """Look after what only time tells. To be called every half second or so."""
-        self.pool.check()
-        self.voice.resident.check(self.clock.now_s())
-        self.failover.check(self.all_streams)
-        self.resources.check()
-        self.overload.check()
-        self.decoding.check()
 
     def _model_changed(self, key: ModelKey) -> None:
         for served in self.all_streams:

@@ -30,7 +30,7 @@ def job_of(served: ServedStream, want: Want, abilities: Abilities) -> Job:
         model=key,
         batch_key=batch_key,
         provider=key.provider,
-        source=asked.source,
+        source=served.counted_as,
         is_live=served.is_live,
         is_fed=abilities.feed_s is not None,
     )

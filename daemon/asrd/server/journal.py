@@ -1,10 +1,10 @@
 """journald's native protocol: a datagram for each line, each value a field that it can be found by.
 
-A datagram never waits: what journald has no room for is lost, counted, and told before the next
-that it takes. Where there is no journald, lines go elsewhere.
+journald takes some ten datagrams at once and the next when it has read one. So a thread sends them
+and waits for it; what finds no room before that thread is lost, counted, and told where it is
+missing. Where there is no journald, lines go elsewhere.
 """
 
-import errno
 import json
 import os
 import re
@@ -13,6 +13,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from asrd.controls import without_controls
+from asrd.server.log_backlog import Backlog
 
 SOCKET_PATH = Path("/run/systemd/journal/socket")
 
@@ -34,9 +37,7 @@ PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 Event = Mapping[str, Any]
 
 _OWN_KEYS = ("event", "level", "timestamp")
-_NO_ROOM = (errno.EAGAIN, errno.ENOBUFS)
 _NOT_IN_NAMES = re.compile(r"[^A-Z0-9_]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def is_journal(descriptor: int, journal_stream: str) -> bool:
@@ -81,7 +82,7 @@ def message_of(event: Event) -> str:
             parts.append(lines[-1] if lines else "")
         elif key not in _OWN_KEYS and value is not None:
             parts.append(f"{key}={_text(value)}")
-    text = _CONTROL.sub(" ", " ".join(parts))
+    text = without_controls(" ".join(parts), " ")
     return text if len(text) <= MESSAGE_CHARACTERS else text[: MESSAGE_CHARACTERS - 1] + "…"
 
 
@@ -121,7 +122,7 @@ def _field(name: str, value: bytes) -> bytes:
 
 
 class Journal:
-    """Sends lines to journald. For any thread.
+    """Sends lines to journald. For any thread: a thread of its own waits for the socket.
 
     `elsewhere` takes a line while there is no journald to take it.
     """
@@ -129,44 +130,54 @@ class Journal:
     def __init__(self, path: Path, elsewhere: Callable[[Event], object]) -> None:
         self._path = str(path)
         self._elsewhere = elsewhere
-        self._lock = threading.Lock()
-        self._lost = 0
-        self.lost_lines = 0
-        """Since the start, told or not."""
+        self._backlog: Backlog[tuple[bytes, Event]] = Backlog()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
+        threading.Thread(target=self._run, name="journal", daemon=True).start()
+
+    @property
+    def lost_lines(self) -> int:
+        """Since the start, told or not."""
+        return self._backlog.lost_lines
 
     def send(self, event: Event) -> None:
-        """Send a line, or lose it. Never waits, never fails."""
-        with self._lock:
-            if not self._tell_lost() or not self._put(event):
-                self._lost += 1
-                self.lost_lines += 1
+        """Let a line wait to be sent, or lose it. Never waits."""
+        data = entry(event)
+        self._backlog.put((data, _kept(event)), len(data))
 
-    def tell_lost(self) -> None:
-        """Tell how many lines were lost, if any. To be called now and then."""
-        with self._lock:
-            self._tell_lost()
+    def drain(self, patience_s: float) -> bool:
+        """Wait until all is sent, and for so long at the most; returns whether it is."""
+        return self._backlog.drain(patience_s)
 
-    def close(self) -> None:
-        """Send nothing any more."""
-        self._socket.close()
+    # ── in its thread ─────────────────────────────────────────────────────────────────────────
 
-    def _tell_lost(self) -> bool:
-        """Returns whether there is room for the next."""
-        if self._lost:
-            lost = {"event": "log_lines_lost", "lines": self._lost, "level": "warning"}
-            if not self._put(lost):
-                return False
-            self._lost = 0
-        return True
+    def _run(self) -> None:
+        while True:
+            taken = self._backlog.take()
+            for data, event in taken.lines:
+                self._put(data, event)
+            if taken.dropped:
+                lost = {"event": "log_lines_lost", "lines": taken.dropped, "level": "warning"}
+                self._put(entry(lost), lost)
 
-    def _put(self, event: Event) -> bool:
+    def _put(self, data: bytes, event: Event) -> None:
         try:
             # To the path each time: a journald that was started anew has a socket of its own.
-            self._socket.sendto(entry(event), self._path)
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                return False
+            self._socket.sendto(data, self._path)
+        except OSError:
+            self._put_elsewhere(event)
+
+    def _put_elsewhere(self, event: Event) -> None:
+        try:
             self._elsewhere(event)
-        return True
+        except Exception:  # noqa: BLE001 - a value that cannot be written: it costs its line
+            self._backlog.lose(1)
+
+
+def _kept(event: Event) -> Event:
+    """The line with its values cut as its datagram has them: what waits is bounded by that."""
+    return {
+        key: _cut(value.encode("utf-8", "backslashreplace")).decode()
+        if isinstance(value, str) and len(value) * 4 > MAX_VALUE_BYTES
+        else value
+        for key, value in event.items()
+    }

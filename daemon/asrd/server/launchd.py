@@ -10,8 +10,7 @@ import sys
 from typing import Any
 
 from asrd.errors import StartupError
-
-EX_USAGE = 64
+from asrd.exit_codes import Exit
 
 SOCKET_NAME = "Listener"
 """The key under `Sockets` in the property list."""
@@ -41,7 +40,8 @@ def activated_descriptors(library: Any) -> list[int]:
         return []
     if code:
         raise StartupError(
-            f"launchd does not hand over the socket {SOCKET_NAME!r} ({os.strerror(code)})", EX_USAGE
+            f"launchd does not hand over the socket {SOCKET_NAME!r} ({os.strerror(code)})",
+            Exit.USAGE,
         )
     try:
         return descriptors[: count.value]

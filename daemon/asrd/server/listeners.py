@@ -16,15 +16,11 @@ from pathlib import Path
 import structlog
 
 from asrd.errors import StartupError
+from asrd.exit_codes import Exit
 from asrd.server.admission import Admission
 from asrd.server.launchd import activated_descriptors, system_library
 
 log = structlog.get_logger()
-
-EX_USAGE = 64
-EX_UNAVAILABLE = 69
-EX_TEMPFAIL = 75
-EX_NOPERM = 77
 
 MAX_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 """`sun_path` with its closing zero."""
@@ -91,7 +87,7 @@ def _unexpected(what: str) -> StartupError:
     return StartupError(
         f"the service manager handed over {what}; one listening Unix stream socket is expected "
         "(in a .socket unit: one ListenStream= with a path, and no Accept=yes)",
-        EX_USAGE,
+        Exit.USAGE,
     )
 
 
@@ -108,13 +104,15 @@ def bound_socket(
     Raises:
         StartupError: the path is too long, in use by a living daemon, or not ours to use.
     """
-    if not path.name:
-        raise StartupError(f"{path} names no file: choose another path with {setting}", EX_USAGE)
+    if not path.name or "\0" in str(path):
+        raise StartupError(
+            f"{str(path)!r} names no file: choose another path with {setting}", Exit.USAGE
+        )
     if len(os.fsencode(path)) > MAX_PATH_BYTES:
         raise StartupError(
             f"the socket path has {len(os.fsencode(path))} bytes, {MAX_PATH_BYTES} is the "
             f"system's limit: choose a shorter one with {setting} ({path})",
-            EX_USAGE,
+            Exit.USAGE,
         )
     try:
         _prepare_directory(path.parent, setting)
@@ -125,7 +123,7 @@ def bound_socket(
         raise StartupError(
             f"cannot use {path.parent} for the socket ({error.strerror}): choose another "
             f"place with {setting}",
-            EX_NOPERM,
+            Exit.NOT_PERMITTED,
         ) from None
     try:
         _take(lock, path, setting)
@@ -150,7 +148,7 @@ def _prepare_directory(directory: Path, setting: str) -> None:
         raise StartupError(
             f"{directory} belongs to somebody else or may be written by others: choose another "
             f"place with {setting}, or chmod 700 it",
-            EX_NOPERM,
+            Exit.NOT_PERMITTED,
         )
 
 
@@ -160,7 +158,7 @@ def _take(lock: int, path: Path, setting: str) -> None:
     except BlockingIOError:
         raise StartupError(
             f"a daemon is already running on {path}: use it, or choose another path with {setting}",
-            EX_TEMPFAIL,
+            Exit.BUSY,
         ) from None
 
 
@@ -171,12 +169,12 @@ def _bind(path: Path, setting: str) -> socket.socket:
             raise StartupError(
                 f"{path} exists and is not a socket: move it away or choose another path "
                 f"with {setting}",
-                EX_USAGE,
+                Exit.USAGE,
             )
         if _answers(path):
             raise StartupError(
                 f"something else already answers on {path}: choose another path with {setting}",
-                EX_TEMPFAIL,
+                Exit.BUSY,
             )
         try:
             path.unlink()
@@ -184,7 +182,7 @@ def _bind(path: Path, setting: str) -> socket.socket:
             raise StartupError(
                 f"{path} is left over and cannot be removed ({error.strerror}): choose another "
                 f"path with {setting}",
-                EX_NOPERM,
+                Exit.NOT_PERMITTED,
             ) from None
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     old_mask = os.umask(0o177)
@@ -193,7 +191,8 @@ def _bind(path: Path, setting: str) -> socket.socket:
     except OSError as error:
         listener.close()
         raise StartupError(
-            f"cannot bind {path} ({error.strerror}): choose another path with {setting}", EX_NOPERM
+            f"cannot bind {path} ({error.strerror}): choose another path with {setting}",
+            Exit.NOT_PERMITTED,
         ) from None
     finally:
         os.umask(old_mask)
@@ -217,7 +216,8 @@ def _open_up(path: Path, only_group: int | None) -> None:
     """Let others reach the socket: one group, or anybody.
 
     The directory is opened for passing through if it is ours and holds nothing but the socket and
-    its lock. Any other is left as it is, with a word in the log where it is in the way.
+    its lock, and such sockets and locks as are closed to others (what monitoring reads, say). Any
+    other is left as it is, with a word in the log where it is in the way.
     """
     mode = ANYBODYS_SOCKET
     if only_group is not None:
@@ -228,9 +228,9 @@ def _open_up(path: Path, only_group: int | None) -> None:
             log.info("socket_open_to_all", reason=f"cannot give the socket to group {only_group}")
     path.chmod(mode)
     directory = path.parent
-    others = {each.name for each in directory.iterdir()} - {path.name, path.name + ".lock"}
-    is_ours = directory.stat().st_uid == os.geteuid() and not others
-    if is_ours and not _lets_pass(directory, only_group):
+    is_ours = directory.stat().st_uid == os.geteuid()
+    holds_nothing_else = all(_may_be_passed(each, path) for each in directory.iterdir())
+    if is_ours and holds_nothing_else and not _lets_pass(directory, only_group):
         directory.chmod(directory.stat().st_mode | PASSABLE_DIRECTORY)
     closed = [each for each in directory.absolute().parents if not _lets_pass(each, only_group)]
     if not _lets_pass(directory, only_group):
@@ -242,6 +242,18 @@ def _open_up(path: Path, only_group: int | None) -> None:
             advice="others are admitted but cannot pass here: chmod 711 it, or choose another "
             "place with --socket",
         )
+
+
+def _may_be_passed(entry: Path, own: Path) -> bool:
+    """Whether others may pass by an entry of the directory of our `own` socket."""
+    if entry.name in (own.name, own.name + ".lock"):
+        return True
+    try:
+        mode = entry.lstat().st_mode
+    except FileNotFoundError:  # it has gone meanwhile
+        return True
+    is_lock = stat.S_ISREG(mode) and entry.name.endswith(".lock")
+    return (is_lock or stat.S_ISSOCK(mode)) and not mode & (stat.S_IRWXG | stat.S_IRWXO)
 
 
 def _lets_pass(directory: Path, only_group: int | None) -> bool:

@@ -23,7 +23,7 @@ def log_ended(served: ServedStream, end: StreamClosed, now_s: float) -> None:
         client=served.session.client,
         priority=served.priority,
         delivery=served.delivery,
-        **served.summary.values(end, served.stream.reading.heard_s, now_s),
+        **served.summary.values(end, served.stream.reading.speech_s, now_s),
     )
 
 
@@ -42,9 +42,10 @@ def log_refused(session: Session, asked: Open, error: ProtocolError) -> None:
 
 @contextmanager
 def logging_refusal(session: Session, asked: Open) -> Iterator[None]:
-    """Log it where opening a stream raises ProtocolError."""
+    """Log it where opening a stream raises ProtocolError, and mark that as a refusal."""
     try:
         yield
     except ProtocolError as error:
+        error.is_refusal = True
         log_refused(session, asked, error)
         raise

@@ -21,7 +21,9 @@ RECORD_BURST, RECORD_PER_S = 500, 50.0
 """Of lines that are the record of a stream: three times as many as a daemon writes to which a
 thousand clients a minute connect, with a stream each."""
 
-RECORDS = frozenset({"stream_ended", "stream_refused"})
+ENDED, REFUSED = "stream_ended", "stream_refused"
+
+RECORDS = frozenset({ENDED, REFUSED})
 
 OWN = frozenset({"log_lines_suppressed", "log_lines_lost"})
 """What tells of lines that are missing, and is seldom for that reason."""
@@ -52,13 +54,16 @@ class RateLimit:
         self._left_out: Counter[str] = Counter()
         self._has_errors = False
         self._told_at_s = -TELL_EVERY_S
+        self._is_ending = False
+        self.suppressed_lines = 0
+        """Since the start, told or not."""
 
     def __call__(
         self, logger: Any, method: str, event: structlog.types.EventDict
     ) -> structlog.types.EventDict:
         """Let a line pass. Raises DropEvent when it is one too many."""
         name = str(event.get("event"))
-        if name in OWN:
+        if name in OWN or (self._is_ending and name == ENDED):
             return event
         with self._lock:
             if name not in self._buckets and len(self._buckets) >= MAX_EVENTS:
@@ -75,8 +80,16 @@ class RateLimit:
             if not bucket.take(1, now_s):
                 return event
             self._left_out[name] += 1
+            self.suppressed_lines += 1
             self._has_errors |= event.get("level") in ("error", "critical")
         raise structlog.DropEvent
+
+    def end(self) -> None:
+        """Leave out no end of a stream any more: all that are open end now, and no more come.
+
+        Refusals keep their limit: who is turned away may ask again at once.
+        """
+        self._is_ending = True
 
     def take_left_out(self, *, at_once: bool = False) -> LeftOut | None:
         """What was left out and not told yet; None where there is nothing, or it was told so

@@ -7,11 +7,10 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from asrd.server.log_backlog import Backlog
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
-
-MAX_WAITING_BYTES = 2**20
-"""What may wait to be written. Beyond it the newest is dropped: what led to the jam is kept."""
 
 
 class LogWriter(io.RawIOBase):
@@ -24,15 +23,14 @@ class LogWriter(io.RawIOBase):
     def __init__(self, descriptor: int, tell_lost: Callable[[int], bytes]) -> None:
         self._descriptor = descriptor
         self._tell_lost = tell_lost
-        self._condition = threading.Condition()
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
-        self._dropped = 0  # behind all that waits
-        self.lost_lines = 0
-        """Since the start, told or not."""
-        self._is_writing = False
+        self._backlog: Backlog[bytes] = Backlog()
         self._is_torn = False  # the thread's alone
         threading.Thread(target=self._run, name="log", daemon=True).start()
+
+    @property
+    def lost_lines(self) -> int:
+        """Since the start, told or not."""
+        return self._backlog.lost_lines
 
     def writable(self) -> bool:
         """It is written to, and nothing else."""
@@ -49,44 +47,22 @@ class LogWriter(io.RawIOBase):
     def write(self, data: "ReadableBuffer", /) -> int:
         """Let bytes wait to be written, or drop them. Never waits, never fails."""
         line = bytes(data)
-        with self._condition:
-            # Once one is dropped, so is all behind it: the gap is one, and told at its place.
-            if self._dropped or self._waiting_bytes + len(line) > MAX_WAITING_BYTES:
-                self._dropped += _lines(line)
-                self.lost_lines += _lines(line)
-            else:
-                self._waiting.append(line)
-                self._waiting_bytes += len(line)
-            if not self._is_writing:
-                self._condition.notify()
+        self._backlog.put(line, len(line), _lines(line))
         return len(line)
 
     def drain(self, patience_s: float) -> bool:
         """Wait until all is written, and for so long at the most; returns whether it is."""
-        with self._condition:
-            return self._condition.wait_for(
-                lambda: not self._has_work and not self._is_writing, patience_s
-            )
-
-    @property
-    def _has_work(self) -> bool:
-        return bool(self._waiting or self._dropped)
+        return self._backlog.drain(patience_s)
 
     # ── in its thread ─────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
         lost = 0
         while True:
-            with self._condition:
-                self._is_writing = False
-                self._condition.notify_all()
-                self._condition.wait_for(lambda: self._has_work)
-                batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
-                dropped, self._dropped = self._dropped, 0
-                self._is_writing = True
-            lost = self._put(batch, lost)
-            if dropped:
-                lost = self._put([], lost + dropped)
+            taken = self._backlog.take()
+            lost = self._put(taken.lines, lost)
+            if taken.dropped:
+                lost = self._put([], lost + taken.dropped)
 
     def _put(self, batch: list[bytes], lost: int) -> int:
         """Write some lines, and before them how many were lost; returns how many are lost now.
@@ -110,8 +86,7 @@ class LogWriter(io.RawIOBase):
                 self._is_torn = data[written - 1 : written] != b"\n"
             is_told = written >= len(begin)
             newly_lost = _lines(bytes(view) if is_told else b"".join(batch))
-            with self._condition:
-                self.lost_lines += newly_lost
+            self._backlog.lose(newly_lost)
             return newly_lost if is_told else lost + newly_lost
         self._is_torn = False
         return 0

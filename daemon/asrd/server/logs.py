@@ -1,8 +1,8 @@
 """Logs: structured lines on stderr, for people on a terminal and as JSON elsewhere, or in journald.
 
-A log must never hold up what it tells of. Lines go to a bounded queue that one thread writes out,
-or to journald in datagrams: a full disk, a pipe that nobody reads, a terminal or a journald that
-stands still costs lines and nothing more.
+A log must never hold up what it tells of. Lines go to a bounded queue that one thread writes out:
+a full disk, a pipe that nobody reads, a terminal or a journald that stands still costs lines and
+nothing more.
 """
 
 import atexit
@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, cast
 import structlog
 
 from asrd.choices import LogFormat
+from asrd.controls import without_controls
 from asrd.server.journal import SOCKET_PATH, Event, Journal, is_journal
 from asrd.server.log_rules import RateLimit
 from asrd.server.log_writer import LogWriter
@@ -30,6 +31,10 @@ LAST_LINES_S = 0.5
 """At exit: how long what waits may take to be written."""
 
 STDERR = 2
+
+_JSON = structlog.processors.JSONRenderer()
+# The plain form: one with the values of variables would tell what is said to nobody.
+_CONSOLE = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 
 
 @dataclass(slots=True)
@@ -82,7 +87,7 @@ def set_level(level: str) -> None:
             *([] if level == "debug" else [_output.limit]),
             *([] if journal is not None else [_stamp()]),  # journald stamps by itself
             structlog.processors.format_exc_info,
-            _renderer() if journal is None else _as_it_is,
+            _render if journal is None else _as_it_is,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
@@ -105,16 +110,26 @@ def look(*, at_once: bool = False) -> None:
             log.error("log_lines_suppressed", lines=lines, events=told.events)
         else:
             log.warning("log_lines_suppressed", lines=lines, events=told.events)
-    if _output.journal is not None:
-        _output.journal.tell_lost()
+
+
+def keep_ends() -> None:
+    """The daemon ends: no `stream_ended` is left out any more."""
+    _output.limit.end()
 
 
 def flush() -> None:
     """Give what waits to be written its last chance: half a second, and never more."""
     look(at_once=True)
-    writer = getattr(sys.stderr, "buffer", None)
-    if isinstance(writer, LogWriter):
-        writer.drain(LAST_LINES_S)
+    until_s = time.monotonic() + LAST_LINES_S
+    # journald's first: what it does not take goes to stderr.
+    for output in (_output.journal, getattr(sys.stderr, "buffer", None)):
+        if isinstance(output, LogWriter | Journal):
+            output.drain(max(0.0, until_s - time.monotonic()))
+
+
+def suppressed_lines() -> int:
+    """How many lines were left out since the start, because the same was said too often."""
+    return _output.limit.suppressed_lines
 
 
 def lost_lines() -> int:
@@ -145,11 +160,20 @@ def _as_it_is(
     return (event,), {}
 
 
-def _renderer() -> structlog.types.Processor:
+def _render(logger: object, method: str, event: structlog.types.EventDict) -> str | bytes:
+    """The end of the chain for lines of text."""
     if _output.form is LogFormat.CONSOLE:
-        # The plain form: one with the values of variables would tell what is said to nobody.
-        return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    return structlog.processors.JSONRenderer()
+        return _CONSOLE(logger, method, {key: _shown(key, event[key]) for key in event})
+    return _JSON(logger, method, event)
+
+
+def _shown(key: str, value: object) -> object:
+    """A value as a terminal may be given it. Where there is a blank in it, or what is no text at
+    all, the renderer escapes the rest as Python does."""
+    if not isinstance(value, str):
+        return value
+    layout = {"event": "", "exception": "\n\t"}.get(key, "\n\t\r")
+    return without_controls(value, "\N{REPLACEMENT CHARACTER}", layout)
 
 
 def _stamp() -> structlog.types.Processor:
@@ -158,7 +182,7 @@ def _stamp() -> structlog.types.Processor:
 
 def _line(event: Event) -> str:
     stamped = _stamp()(None, "", dict(event))
-    return f"{_renderer()(None, '', cast(structlog.types.EventDict, stamped))!s}\n"
+    return f"{_render(None, '', cast(structlog.types.EventDict, stamped))!s}\n"
 
 
 def _lost_line(count: int) -> bytes:

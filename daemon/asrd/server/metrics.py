@@ -14,6 +14,7 @@ from typing import get_args
 
 from prometheus_client.core import Metric
 
+from asrd.audio import SAMPLE_RATE
 from asrd.breaker import BreakerState
 from asrd.config import LOCAL_GROUP
 from asrd.errors import ErrorCode
@@ -39,7 +40,8 @@ from asrd.wire.messages import PROTOCOL_VERSION
 
 OTHER_MODELS = "(others)"
 MAX_MODELS = 64
-"""Models told by name; those beyond share one."""
+"""Processes told by name, for as long as the daemon lives: the first ones. Those beyond share one,
+though others go: a counter that changed its name would seem to jump."""
 
 _COUNTED: tuple[tuple[str, str, Callable[[Tally], float]], ...] = (
     ("finals", "Finals decoded.", lambda tally: tally.finals),
@@ -70,6 +72,7 @@ class Metrics:
         self._hub = sight.hub
         self._accounts = sight.hub.scheduler.accounts
         self._started_at_s = time.time()
+        self._named: set[str] = set()
         self._info = {
             "version": __version__,
             "protocol": str(PROTOCOL_VERSION),
@@ -119,6 +122,11 @@ class Metrics:
         )
         yield counter("asrd_log_lines_lost", "Log lines that found no room.", logs.lost_lines())
         yield counter(
+            "asrd_log_lines_suppressed",
+            "Log lines left out because the same was said too often.",
+            logs.suppressed_lines(),
+        )
+        yield counter(
             "asrd_recording_missed_bytes",
             "Bytes received that recordings, given up early, do not hold.",
             sight.recorder.missed_bytes if sight.recorder is not None else 0,
@@ -154,16 +162,16 @@ class Metrics:
         now: defaultdict[Labels, float] = defaultdict(float)
         fallen_back: defaultdict[str, float] = defaultdict(float)
         backlog_s: defaultdict[str, float] = defaultdict(float)
-        received_s = defaultdict(float, counts.received_s)
+        received = counts.received.copy()
         for served in self._hub.all_streams:
-            stream, source = served.stream, counts.source_of(served)
+            stream, source = served.stream, served.counted_as
             ready = "open" if stream.is_ready else "opening"
             now[source, ready if stream.state is StreamState.OPEN else "closing"] += 1
             fallen_back[source] += served.is_on_fallback
             view = stream.view
             backlog_s[source] += view.backlog_s
             if stream.is_ready:  # what was received before is lost where it is refused
-                received_s[source] += view.received_s
+                received[source] += view.received
         yield gauges("asrd_streams", "Streams now.", ("source", "state"), now)
         yield gauges(
             "asrd_streams_on_fallback",
@@ -181,7 +189,8 @@ class Metrics:
             "asrd_streams_opened", "Streams opened.", ("source",), by_name(counts.opened)
         )
         yield counters("asrd_streams_ended", "Streams ended.", ("source", "reason"), counts.ended)
-        yield counters("asrd_received_seconds", "Audio received.", ("source",), by_name(received_s))
+        received_s = by_name({name: samples / SAMPLE_RATE for name, samples in received.items()})
+        yield counters("asrd_received_seconds", "Audio received.", ("source",), received_s)
 
     def _sources(self) -> Iterator[Metric]:
         accounts, places = self._accounts, self._hub.scheduler.places
@@ -286,7 +295,7 @@ class Metrics:
         residents += [(str(key), one) for key, one in self._hub.pool.residents.items()]
         restarts = [(VOICE_ACTIVITY, voice.restarts)]
         restarts += [(str(key), times) for key, times in self._hub.pool.restarts.items()]
-        known = _told_names([*dict(residents), *dict(restarts)])
+        known = self._told_names([*dict(residents), *dict(restarts)])
         yield gauges(
             "asrd_worker_state",
             "1 for the state that a model, or voice activity, is in, else 0.",
@@ -316,6 +325,15 @@ class Metrics:
             summed(((known[name],), resident.gpu_bytes) for name, resident in residents),
         )
 
+    def _told_names(self, workers: Iterable[str]) -> dict[str, str]:
+        """The name that each process is told under."""
+        told = {CORE: CORE}
+        for name in workers:
+            if len(self._named) < MAX_MODELS:
+                self._named.add(name)
+            told[name] = name if name in self._named else OTHER_MODELS
+        return told
+
 
 def _counted(prefix: str, label: str, tallies: Mapping[str, Tally]) -> Iterator[Metric]:
     for name, meaning, number in _COUNTED:
@@ -328,10 +346,3 @@ def _sizes(tally: Tally) -> Histogram:
     for windows, times in tally.batches.items():
         sizes.add(windows, times)
     return sizes
-
-
-def _told_names(workers: Iterable[str]) -> dict[str, str]:
-    """The name that each process is told under; models beyond the first ones share one."""
-    names = dict.fromkeys(workers)
-    told = {name: name if place < MAX_MODELS else OTHER_MODELS for place, name in enumerate(names)}
-    return {CORE: CORE} | told

@@ -4,31 +4,37 @@ TCP is for loopback: any user of the machine can connect there, nobody from outs
 is for the daemon's own user and root. Nothing else is bound unless the configuration says so twice.
 """
 
+import asyncio
 import errno
 import ipaddress
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from asrd.config import Access, Monitoring
 from asrd.errors import StartupError
+from asrd.exit_codes import Exit
 from asrd.server.admission import admission_of
 from asrd.server.listeners import bound_socket
 from asrd.server.sight import Sight
 
 log = structlog.get_logger()
 
-EX_TEMPFAIL = 75
-EX_NOPERM = 77
-EX_CONFIG = 78
-
 UNIX_PREFIX = "unix:"
 BACKLOG = 16
 MAX_PORT = 2**16 - 1
+NOT_YET = frozenset((socket.EAI_AGAIN, socket.EAI_SYSTEM, socket.EAI_MEMORY))
+"""Why a name has no address that may have one in a moment: no network yet, for one."""
+
+
+_Place = tuple[int, int, int, str, tuple[Any, ...]]
+"""Family, kind and protocol of a socket, nothing of use, and what it is bound to: as getaddrinfo(3)
+gives them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,8 @@ def address_of(listen: str) -> TcpAddress | Path:
     return TcpAddress(host[1:-1] if is_bracketed else host, int(port))
 
 
-@contextmanager
-def monitored(rule: Monitoring, sight: Sight) -> Iterator[None]:
+@asynccontextmanager
+async def monitored(rule: Monitoring, sight: Sight) -> AsyncIterator[None]:
     """Answer where the configuration says, for as long as the context lasts.
 
     Raises:
@@ -78,7 +84,8 @@ def monitored(rule: Monitoring, sight: Sight) -> Iterator[None]:
     address = address_of(rule.listen)
     own_name = "" if isinstance(address, Path) else str(address).lower()
     is_anybodys = rule.expose or isinstance(address, Path)
-    with _bound(address, may_expose=rule.expose) as bound:
+    places = [] if isinstance(address, Path) else await _places_of(address, rule)
+    with _bound(address, places) as bound:
         listener = HttpListener(
             bound,
             Pages(sight).answer,
@@ -95,31 +102,40 @@ def monitored(rule: Monitoring, sight: Sight) -> Iterator[None]:
 
 
 @contextmanager
-def _bound(address: TcpAddress | Path, *, may_expose: bool) -> Iterator[socket.socket]:
+def _bound(address: TcpAddress | Path, places: Sequence[_Place]) -> Iterator[socket.socket]:
     if isinstance(address, Path):
         with bound_socket(address, admission_of(Access()), setting="monitoring.listen") as bound:
             yield bound
     else:
-        with _bound_tcp(address, may_expose=may_expose) as bound:
+        with _bound_tcp(address, places[0]) as bound:
             yield bound
 
 
-def _bound_tcp(address: TcpAddress, *, may_expose: bool) -> socket.socket:
-    """A socket that listens at the first address that the host stands for."""
+async def _places_of(address: TcpAddress, rule: Monitoring) -> Sequence[_Place]:
+    """What the host stands for, looked up in a thread: that may take seconds."""
     try:
-        found = socket.getaddrinfo(
+        found = await asyncio.get_running_loop().getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
+    except ValueError:  # a part of it is empty, or too long
+        raise _senseless(str(address), "that is no name of a host") from None
     except OSError as error:
-        raise _senseless(str(address), f"no address is known for it ({error.strerror})") from None
+        text = f"no address is known for it ({error.strerror})"
+        if error.errno in NOT_YET:
+            raise _wrong(str(address), text, Exit.BUSY) from None
+        raise _senseless(str(address), text) from None
     hosts = [str(place[0]) for *_, place in found]
-    if not may_expose and not all(_is_loopback(host) for host in hosts):
+    if not rule.expose and not all(_is_loopback(host) for host in hosts):
         raise _senseless(
             str(address),
             "other machines could connect to it, and there is no password: choose 127.0.0.1, or "
             "set monitoring.expose = true",
         )
-    family, kind, protocol, _, place = found[0]
+    return found
+
+
+def _bound_tcp(address: TcpAddress, place_of: _Place) -> socket.socket:
+    family, kind, protocol, _, place = place_of
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -131,7 +147,7 @@ def _bound_tcp(address: TcpAddress, *, may_expose: bool) -> socket.socket:
         is_forbidden = error.errno in (errno.EACCES, errno.EPERM)
         raise StartupError(
             f"cannot listen on {address} ({error.strerror}): choose another monitoring.listen",
-            EX_NOPERM if is_forbidden else EX_TEMPFAIL,
+            Exit.NOT_PERMITTED if is_forbidden else Exit.BUSY,
         ) from None
     return bound
 
@@ -147,4 +163,8 @@ def _told(bound: socket.socket) -> str:
 
 
 def _senseless(listen: str, problem: str) -> StartupError:
-    return StartupError(f"monitoring.listen = {listen!r}: {problem}", EX_CONFIG)
+    return _wrong(listen, problem, Exit.CONFIG)
+
+
+def _wrong(listen: str, problem: str, exit_code: int) -> StartupError:
+    return StartupError(f"monitoring.listen = {listen!r}: {problem}", exit_code)

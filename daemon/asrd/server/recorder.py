@@ -19,14 +19,13 @@ import structlog
 from asrd.clock import Clock
 from asrd.config import Config, Recording
 from asrd.errors import StartupError
+from asrd.exit_codes import Exit
 from asrd.server.peer import Peer, PeerChannel
 from asrd.session.session import Session
 from asrd.wire.codec import MAX_FRAME_BYTES
 from asrd.wire.recording import SessionName, Tape
 
 log = structlog.get_logger()
-
-EX_CANTCREAT = 73
 
 GATHER_S = 0.1
 """The thread writes this often: one write for all the frames of a file that came meanwhile. It is
@@ -63,7 +62,7 @@ class Recorder:
         self.run = f"{began:%Y%m%dT%H%M%S}{began.microsecond // 1000:03}Z-{os.getpid()}"
         """Sets the files and the sessions of this daemon apart from those of any other."""
         self.missed_bytes = 0
-        """What connections received and their recordings, given up early, do not hold."""
+        """What recordings would hold, had they not been given up early. In a file's bytes."""
         self._numbers = count(1)
         self._open: set[ConnectionRecording] = set()
         self._lock = threading.Lock()
@@ -126,6 +125,11 @@ class Recorder:
         self._has_work.set()
         return True
 
+    def miss(self, size: int) -> None:
+        """So many bytes of a recording are in no file."""
+        with self._lock:
+            self.missed_bytes += size
+
     def ended(self, recording: "ConnectionRecording") -> None:
         """Nothing more comes of it."""
         self._open.discard(recording)
@@ -145,11 +149,12 @@ class Recorder:
                 gathered.setdefault(file, []).append(data)
             for file, parts in gathered.items():
                 data = b"".join(part for part in parts if part is not None)
-                file.write(data)
+                missed = file.write(data)
                 if None in parts:
                     file.close()
                 with self._lock:
                     self._queued_bytes -= len(data)
+                    self.missed_bytes += missed
             if is_last:
                 return
 
@@ -165,10 +170,10 @@ class ConnectionRecording:
         self._is_over = False
 
     def received(self, data: memoryview, at_s: float, session: Session | None) -> None:
-        """The connection has received `data` and worked it off. Never raises."""
-        if self._is_over:
-            self._recorder.missed_bytes += len(data)
-            return
+        """The connection has received `data` and worked it off. Never raises.
+
+        A recording that was given up goes on making frames, to count what it misses.
+        """
         name = None
         if session is not None:
             label = f"{self._recorder.run}-{session.session_id}"
@@ -176,8 +181,13 @@ class ConnectionRecording:
         try:
             frames = self._tape.received(data, at_s, name)
         except Exception:  # a bug: it costs the recording, not the connection
-            log.exception("recording_failed", session=name.label if name else None)
-            self._give_up("asrd failed on it")
+            if not self._is_over:
+                log.exception("recording_failed", session=name.label if name else None)
+                self._give_up("asrd failed on it")
+            self._recorder.miss(len(data))  # as it came: nobody knows what it would have become
+            return
+        if self._is_over:
+            self._recorder.miss(sum(map(len, frames)))
             return
         if frames and self._file is None:
             self._file = self._recorder.file(self._number, name)
@@ -192,9 +202,10 @@ class ConnectionRecording:
 
     def end(self) -> None:
         """The connection has ended, or its input has."""
-        if self._is_over:
-            return
         rest = self._tape.ended()
+        if self._is_over:
+            self._recorder.miss(len(rest))
+            return
         if rest and self._file is None:
             self._file = self._recorder.file(self._number, None)
         self._keep([rest] if rest else [])
@@ -205,7 +216,7 @@ class ConnectionRecording:
         if file is None or not frames:
             return
         if file.has_failed:  # the thread has said why
-            self._recorder.missed_bytes += sum(map(len, frames))
+            self._recorder.miss(sum(map(len, frames)))
             self._close()
             return
         whole = file.fitting(frames)
@@ -214,7 +225,7 @@ class ConnectionRecording:
             self._give_up("the disk does not keep up")
         elif len(whole) < len(frames):
             self._give_up("the file is as long as recording.max_file_bytes allows")
-        self._recorder.missed_bytes += sum(map(len, frames[len(whole) :]))
+        self._recorder.miss(sum(map(len, frames[len(whole) :])))
 
     def _give_up(self, problem: str) -> None:
         if not self._is_over:
@@ -277,15 +288,16 @@ class _File:
             whole.append(frame)
         return whole
 
-    def write(self, data: bytes) -> None:
-        """All of `data`, or nothing any more: the first error is told and is the end."""
+    def write(self, data: bytes) -> int:
+        """All of `data`, or nothing any more: the first error is told and is the end. Returns how
+        many bytes were not written."""
         if self.has_failed or not data:
-            return
+            return len(data)
+        view = memoryview(data)
         try:
             if self._descriptor is None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._descriptor = os.open(self.path, flags, 0o600)
-            view = memoryview(data)
             while view:
                 view = view[os.write(self._descriptor, view) :]
         except OSError as error:
@@ -293,6 +305,7 @@ class _File:
             problem = error.strerror or str(error)
             log.warning("recording_ended", file=str(self.path), problem=problem)
             self.close()
+        return len(view)
 
     def close(self) -> None:
         """Nothing more comes. What could not be written so late is told."""
@@ -315,4 +328,4 @@ def recorder_of(config: Config, clock: Clock) -> Recorder | None:
 
 def _unusable(directory: Path, problem: str | None) -> StartupError:
     text = f"cannot record to {directory}: {problem}: name another directory with --record"
-    return StartupError(text, EX_CANTCREAT)
+    return StartupError(text, Exit.CANNOT_CREATE)

@@ -36,6 +36,7 @@ class Reporter:
         hub = self._hub
         scheduler, accounts = hub.scheduler, hub.scheduler.accounts
         total = accounts.total
+        sessions, connected = hub.sessions
         limits = hub.config.limits
         every_stream = limits.max_sessions * limits.max_streams
         queues = {
@@ -49,7 +50,8 @@ class Reporter:
         return Stats(
             counters={
                 "streams_open": len(hub.all_streams),
-                "sessions": hub.sessions,
+                "sessions": sessions,
+                "sessions_connected": connected,
                 "tasks": len(asyncio.all_tasks()),
                 "decodes_running": scheduler.slots.running,
                 "decode_slots": scheduler.slots.local,

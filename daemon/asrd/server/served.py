@@ -47,7 +47,8 @@ class Ease:
 
 @dataclass(eq=False, slots=True)
 class ServedStream:
-    """One open stream. `served_id` names it in this process, across sessions.
+    """One open stream. `served_id` names it in this process, across sessions; its source is counted
+    as `counted_as` from its opening to its end, whatever is reserved meanwhile.
 
     `own_chain` is the model that was asked for and those that take over from it, None where one is
     not here. While the daemon is overloaded, `relief` (smaller models) stands before it. `level` is
@@ -57,6 +58,7 @@ class ServedStream:
     stream: Stream
     session: Session
     asked: Open
+    counted_as: str
     own_chain: tuple[ModelKey | None, ...]
     key: ModelKey
     level: int
@@ -169,6 +171,8 @@ def serve(
     level: int,
     config: Config,
     now_s: float,
+    *,
+    counted_as: str,
 ) -> ServedStream:
     """A stream that has just been opened, read by the model at `level` of its chain."""
     key = chain[level]
@@ -178,6 +182,7 @@ def serve(
         stream=stream,
         session=session,
         asked=asked,
+        counted_as=counted_as,
         own_chain=chain,
         key=key,
         level=level,

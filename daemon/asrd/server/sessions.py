@@ -37,16 +37,14 @@ class _Entry:
     session: Session
     uid: int
     owner: Owner | None
-    client: str
     left_at_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class SeenSession:
-    """A session as it is told to people. `client` is what its client calls itself."""
+    """A session as it is told to people."""
 
     session: Session
-    client: str
     is_connected: bool
 
 
@@ -80,13 +78,14 @@ class SessionStore:
         sees_all = uid in (os.geteuid(), ROOT)
         for entry in self._by_token.values():
             if sees_all or entry.uid == uid:
-                yield SeenSession(entry.session, entry.client, is_connected=entry.owner is not None)
+                yield SeenSession(entry.session, is_connected=entry.owner is not None)
 
     def create(self, uid: int, owner: Owner, client: str = "") -> Session:
         """A new session for a client of that uid, which calls itself `client`."""
         self._made += 1
         session = Session(
             session_id=f"s{self._made}",
+            client=client,
             token=secrets.token_hex(TOKEN_BYTES),
             max_streams=self._limits.max_streams,
             kept_segments=self._limits.kept_segments,
@@ -94,7 +93,7 @@ class SessionStore:
             delivered_after_s=delivered_after_s(self._limits),
             now_s=self._clock.now_s,
         )
-        self._by_token[session.token] = _Entry(session, uid, owner, client)
+        self._by_token[session.token] = _Entry(session, uid, owner)
         self._hub.attach(session, owner)
         return session
 
@@ -125,7 +124,7 @@ class SessionStore:
             entry.owner.displaced()
             session.detach()  # not `leave`: nobody is left behind, so nobody has to go for it
             self._hub.detach(session)
-        entry.owner, entry.client = owner, hello.client
+        entry.owner, session.client = owner, hello.client
         self._hub.attach(session, owner)
         return (
             message_of(served, effect)

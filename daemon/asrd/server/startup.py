@@ -14,14 +14,12 @@ from asrd.errors import (
     ProviderError,
     StartupError,
 )
+from asrd.exit_codes import Exit
 from asrd.providers.catalogue import AUTO, Catalogue, ModelKey
 from asrd.providers.registry import Registry, UnknownProvider
 from asrd.server.hub import Hub
 
 log = structlog.get_logger()
-
-EX_UNAVAILABLE = 69
-EX_CONFIG = 78
 
 
 def settled(config: Config, registry: Registry) -> Config:
@@ -35,9 +33,9 @@ def settled(config: Config, registry: Registry) -> Config:
     try:
         Catalogue(registry, config).check()
     except ModelUnavailable as error:
-        raise StartupError(str(error), EX_UNAVAILABLE) from None
+        raise StartupError(str(error), Exit.UNAVAILABLE) from None
     except (UnknownProvider, ProviderError) as error:
-        raise StartupError(str(error), EX_CONFIG) from None
+        raise StartupError(str(error), Exit.CONFIG) from None
     return config
 
 
@@ -48,7 +46,7 @@ def _chosen(config: Config, registry: Registry) -> Config:
     try:
         choice = recommend(inspect_machine(), registry)
     except ProviderError as error:
-        raise StartupError(str(error), EX_UNAVAILABLE) from None
+        raise StartupError(str(error), Exit.UNAVAILABLE) from None
     log.info(
         "provider_chosen",
         provider=choice.provider,
@@ -87,7 +85,7 @@ async def load_first(hub: Hub) -> None:
     try:
         wanted = hub.pool.catalogue.first_to_load()
     except AsrdError as error:
-        raise StartupError(str(error), EX_UNAVAILABLE) from None
+        raise StartupError(str(error), Exit.UNAVAILABLE) from None
     if hub.config.loading_of(hub.config.provider) is not Loading.LAZY and not any(
         key.provider == hub.config.provider for key in wanted
     ):
@@ -103,7 +101,7 @@ async def _come_up(hub: Hub, key: ModelKey) -> None:
         await hub.ensure(key)
     except ProtocolError as error:
         if hub.config.of(key.provider).required:
-            raise StartupError(error.message, EX_UNAVAILABLE) from None
+            raise StartupError(error.message, Exit.UNAVAILABLE) from None
         log.error("first_load_failed", model=str(key), problem=error.message)
 
 

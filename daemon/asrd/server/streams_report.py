@@ -45,7 +45,7 @@ def _stats_of(seen: SeenSession, served: ServedStream) -> StreamStats:
     view = served.stream.view
     return StreamStats(
         session=seen.session.session_id,
-        client=_cut(seen.client, MAX_NAME_BYTES),
+        client=_cut(seen.session.client, MAX_NAME_BYTES),
         is_connected=seen.is_connected,
         stream=served.asked.stream,
         source=_cut(served.asked.source, MAX_NAME_BYTES),

@@ -13,7 +13,6 @@ from asrd.providers.catalogue import ModelKey
 from asrd.scheduler.measures import Outcome
 from asrd.session import effects
 from asrd.session.effects import Effect
-from asrd.session.window import Want, Window
 
 KEPT_DELAYS = 100
 """Of the latest finals; the median is theirs."""
@@ -24,27 +23,20 @@ class Decode:
     """A decode of a stream's window that has ended at `ended_s`.
 
     It had waited for `waited_s` when it got its slot, and held that for `held_s`, together with
-    `windows - 1` others; `share_s` is its own part of that time.
+    `windows - 1` others; `share_s` is its own part of that time. `utterance` is the sample at which
+    the utterance of its window begins. It holds no audio, so that it can be kept.
     """
 
     key: ModelKey
-    window: Window
+    utterance: int
+    audio_s: float
+    is_partial: bool
     outcome: Outcome
     windows: int
     waited_s: float
     held_s: float
     share_s: float
     ended_s: float
-
-    @property
-    def is_partial(self) -> bool:
-        """Whether it was for a partial."""
-        return self.window.want is Want.PARTIAL
-
-    @property
-    def audio_s(self) -> float:
-        """The length of its window."""
-        return len(self.window.audio) / SAMPLE_RATE
 
 
 @dataclass(slots=True)
@@ -110,14 +102,14 @@ class Summary:
                 case _:
                     pass
 
-    def values(self, end: effects.StreamClosed, heard_s: float, now_s: float) -> dict[str, Any]:
+    def values(self, end: effects.StreamClosed, speech_s: float, now_s: float) -> dict[str, Any]:
         """All that the line of an ended stream says. What never happened by reason is left out."""
         delays_s = sorted(self._delays_s)
         values: dict[str, Any] = {
             "reason": end.reason,
             "open_s": round(now_s - self.opened_at_s, 3),
             "audio_s": round(end.audio / SAMPLE_RATE, 4),
-            "speech_s": round(heard_s, 3),
+            "speech_s": round(speech_s, 3),
             "segments": end.segments,
             "partials": self._partials,
             "decodes": self._decodes,

@@ -4,12 +4,10 @@ An observer of what the daemon does anyway. Spans are made when an utterance is 
 at which things happened, and are sent by a thread of the SDK's own.
 """
 
-import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
@@ -17,8 +15,10 @@ from asrd.audio import SAMPLE_RATE
 from asrd.clock import Clock
 from asrd.config import Config
 from asrd.errors import StartupError
+from asrd.exit_codes import Exit
 from asrd.scheduler.measures import Outcome
 from asrd.server.served import ServedStream
+from asrd.server.span_sending import Collector, place_of
 from asrd.server.summary import Decode
 from asrd.session import effects
 from asrd.session.effects import Effect
@@ -27,22 +27,17 @@ from asrd.version import __version__
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span
     from opentelemetry.util.types import AttributeValue
 
 log = structlog.get_logger()
-
-EX_CONFIG = 78
 
 FLUSH_S = 1.0
 """At the end: how long the last spans may take to be sent."""
 
 MAX_DECODES = 64
 """Remembered of one stream: more than an utterance of half a minute has. Older ones go."""
-
-MAX_PROBLEM_CHARACTERS = 300
-
-_PASSWORD = re.compile(r"//[^/\s@]+@")
 
 _OUTCOMES = {
     Outcome.READ: "read",
@@ -55,7 +50,8 @@ _OUTCOMES = {
 class Tracing:
     """Makes spans of what streams tell.
 
-    `wall_ns` gives the time of day, `clock` the one that decodes are timed by.
+    `wall_ns` gives the time of day, `clock` the one that decodes are timed by. `give_up` ends what
+    still tries to send.
     """
 
     def __init__(
@@ -63,6 +59,7 @@ class Tracing:
         provider: "TracerProvider",
         clock: Clock,
         wall_ns: Callable[[], int] = time.time_ns,
+        give_up: Callable[[], None] = lambda: None,
     ) -> None:
         from opentelemetry import trace
 
@@ -71,6 +68,7 @@ class Tracing:
         self._tracer = provider.get_tracer("asrd", __version__)
         self._clock = clock
         self._wall_ns = wall_ns
+        self._give_up = give_up
         self._decodes: dict[int, list[Decode]] = {}  # by served_id, of what is not told yet
 
     def decoded(self, served: ServedStream, decode: Decode) -> None:
@@ -109,6 +107,7 @@ class Tracing:
         sending.join(FLUSH_S)
         if sending.is_alive():
             log.warning("spans_lost", problem=f"they could not be sent within {FLUSH_S:g} s")
+            self._give_up()
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────
 
@@ -148,15 +147,13 @@ class Tracing:
     def _take(self, served: ServedStream, before: int | None) -> dict[int, list[Decode]]:
         """Take out the decodes of utterances that begin before a position, by utterance."""
         known = self._decodes.pop(served.served_id, [])
-        later = (
-            [] if before is None else [each for each in known if each.window.utterance >= before]
-        )
+        later = [] if before is None else [each for each in known if each.utterance >= before]
         if later:
             self._decodes[served.served_id] = later
         taken: dict[int, list[Decode]] = {}
         for each in known:
-            if before is None or each.window.utterance < before:
-                taken.setdefault(each.window.utterance, []).append(each)
+            if before is None or each.utterance < before:
+                taken.setdefault(each.utterance, []).append(each)
         return taken
 
     def _spans(
@@ -213,15 +210,6 @@ def _wanted_s(decode: Decode) -> float:
     return decode.ended_s - decode.held_s - decode.waited_s
 
 
-class _Complaints(logging.Handler):
-    """What OpenTelemetry complains of, as lines of our log, which says nothing too often."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """A line of its own, without the password that an address may have."""
-        problem = _PASSWORD.sub("//***@", record.getMessage())
-        log.warning("spans_not_sent", problem=problem[:MAX_PROBLEM_CHARACTERS])
-
-
 def tracing_of(config: Config, clock: Clock) -> Tracing | None:
     """What makes the spans that the configuration asks for; None where it asks for none.
 
@@ -239,19 +227,23 @@ def tracing_of(config: Config, clock: Clock) -> Tracing | None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise StartupError(
-            f"tracing.enabled: {error}; spans need an extra: pip install 'asrd[otel]'", EX_CONFIG
+            f"tracing.enabled: {error}; spans need an extra: pip install 'asrd[otel]'", Exit.CONFIG
         ) from None
-    complaints = logging.getLogger("opentelemetry")
-    complaints.handlers, complaints.propagate = [_Complaints(logging.WARNING)], False
+    collector = Collector()
     try:
-        resource = Resource.create()
-        if str(resource.attributes["service.name"]).startswith("unknown_service"):
-            resource = resource.merge(Resource({"service.name": "asrd"}))
-        resource = resource.merge(Resource({"service.version": __version__}))
-        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    except ValueError as error:
+        with collector.listened_to():
+            resource = Resource.create()
+            if str(resource.attributes["service.name"]).startswith("unknown_service"):
+                resource = resource.merge(Resource({"service.name": "asrd"}))
+            resource = resource.merge(Resource({"service.version": __version__}))
+            provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+            collector.send_with(OTLPSpanExporter())
+            # No child of the class, which would need the package that may not be there.
+            exporter = cast("SpanExporter", collector)
+            provider.add_span_processor(BatchSpanProcessor(exporter))
+    except ValueError as error:  # not in its words: they may hold what the variable does
         raise StartupError(
-            f"a variable of OpenTelemetry makes no sense: {error}", EX_CONFIG
+            f"a variable of OpenTelemetry makes no sense, says {place_of(error.__traceback__)}",
+            Exit.CONFIG,
         ) from None
-    return Tracing(provider, clock)
+    return Tracing(provider, clock, give_up=collector.shutdown)

@@ -17,14 +17,15 @@ from asrd.transcript import Hypothesis
 class Queued:
     """An utterance that waits for a model. `attempts` counts the workers that it has ended.
 
-    `late_s` is the audio that had come behind the end of its speech by the time it was queued.
+    `late_s` is the audio that had come behind the end of its speech by the time it was queued, None
+    where that had a hole.
     `draft` is what was read of it while it was open. `hypothesis` is its final reading, where there
     is one: then it waits for nothing but its turn to be told, and has done so since `read_at_s`.
     """
 
     utterance: Utterance
     queued_at_s: float
-    late_s: float = 0.0
+    late_s: float | None = None
     attempts: int = 0
     draft: Draft | None = None
     hypothesis: Hypothesis | None = None

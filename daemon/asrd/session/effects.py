@@ -68,7 +68,8 @@ class Segment(Effect):
 
     Times inside `hypothesis` count from `window_start`. `latency_s` is from knowing that the
     utterance had ended to having its text, `delay_s` from the end of its speech: the audio that
-    came behind it till then, and `latency_s`. None where it was split and speech went on.
+    came behind it till then, and `latency_s`. None where it was split and speech went on, and where
+    a hole came behind it.
     """
 
     id: int

@@ -48,14 +48,15 @@ class Intake:
 
     `expected` is the offset of the next chunk, `taken` where the unconverted audio begins;
     `waiting` samples are unconverted, `received` is all that ever came. The last `refused` samples
-    before `expected` came and were not kept, and no hole stands for them yet.
+    before `expected` came and were not kept, and no hole stands for them yet. All from `resumed` on
+    has come without a hole.
     """
 
     def __init__(self, pcm_format: PcmFormat, start_offset: int) -> None:
         self._format = pcm_format
         self._queue: deque[bytes | Mark] = deque()
         self._converter = Converter(pcm_format, start_offset)
-        self.expected = start_offset
+        self.expected = self.resumed = start_offset
         self.taken = start_offset
         self.received = 0
         self.waiting = 0
@@ -141,7 +142,7 @@ class Intake:
             self._queue[-1] = replace(last, resume=offset)
         else:
             self._queue.append(Mark(kind=MarkKind.HOLE, offset=self.expected, resume=offset))
-        self.expected = offset
+        self.expected = self.resumed = offset
 
     def mark(self, kind: MarkKind) -> None:
         """Ask for a cut behind all that came so far."""

@@ -107,7 +107,11 @@ class Ledger:
         )
 
     def segment(
-        self, utterance: Utterance, hypothesis: Hypothesis, latency_s: float, late_s: float = 0.0
+        self,
+        utterance: Utterance,
+        hypothesis: Hypothesis,
+        latency_s: float,
+        late_s: float | None = None,
     ) -> effects.Segment:
         """The next segment, with the commit. `late_s` of audio had come behind its speech."""
         segment = effects.Segment(
@@ -119,7 +123,7 @@ class Ledger:
             hypothesis=hypothesis,
             offset=self._tell_commit(),
             latency_s=latency_s,
-            delay_s=None if utterance.is_split else late_s + latency_s,
+            delay_s=None if late_s is None or utterance.is_split else late_s + latency_s,
         )
         self.next_id += 1
         self.segments += 1

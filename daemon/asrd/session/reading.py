@@ -31,6 +31,7 @@ class Reading:
     None where no partials are wanted. It may be changed at any time. `heard_s` are the seconds that
     finals have to read, or had to: what windows leave of utterances that were finished and not read
     to their end already. A model that is fed is left out: its finals take what its feeding left.
+    `speech_s` are the seconds of all utterances that were finished, whoever read them.
     """
 
     def __init__(self, listener: Listener, ahead: Ahead, rule: StreamRule) -> None:
@@ -40,6 +41,7 @@ class Reading:
         self._rule = rule
         self.partial_interval_s: float | None = None
         self.heard_s = 0.0
+        self.speech_s = 0.0
         self.feeding = Feeding()
         self._current: Window | None = None
         self._draft: Draft | None = None  # of the utterance that was read last while it was open
@@ -172,13 +174,13 @@ class Reading:
 
     def heard(self, utterance: Utterance, now_s: float) -> None:
         """The open utterance is finished and waits for a model now, if it was not read already."""
+        self.speech_s += (utterance.end - utterance.start) / SAMPLE_RATE
         draft, self._draft = self._open_draft_of(utterance.start), None
         attempts, self._partial_deaths = self._partial_deaths, 0
-        heard_until = self._rule.pcm_format.to_16k(self._listener.intake.expected)
         queued = Queued(
             utterance=utterance,
             queued_at_s=now_s,
-            late_s=(heard_until - utterance.speech_end) / SAMPLE_RATE,
+            late_s=self._late_s(utterance),
             attempts=attempts,
             draft=draft,
         )
@@ -189,6 +191,14 @@ class Reading:
         is_being_read = self._current is not None and self._current.ends(utterance)
         if queued.hypothesis is None and not is_being_read:
             self._count_heard(queued)
+
+    def _late_s(self, utterance: Utterance) -> float | None:
+        """The audio that has come behind the end of its speech; None where that has a hole: how
+        long it took, its sender alone knows."""
+        intake, pcm_format = self._listener.intake, self._rule.pcm_format
+        if intake.refused or pcm_format.to_16k(intake.resumed) > utterance.speech_end:
+            return None
+        return (pcm_format.to_16k(intake.expected) - utterance.speech_end) / SAMPLE_RATE
 
     def _count_heard(self, queued: Queued) -> None:
         if self.feeding.feed_s is None:

@@ -108,11 +108,12 @@ class Session:
         keeping: Keeping,
         delivered_after_s: float,
         now_s: Callable[[], float],
+        client: str = "",
     ) -> None:
         self.session_id = session_id
         self.token = token
-        self.client = ""
-        """What its client calls itself, for people."""
+        self.client = client
+        """What its client calls itself, for people; who comes back may call itself otherwise."""
         self.is_attached = True
         self._max_streams = max_streams
         self._kept_segments = kept_segments

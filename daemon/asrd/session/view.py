@@ -17,20 +17,26 @@ _QUIETEST_POWER = 10 ** (QUIETEST_DBFS / 10)
 class StreamView(NamedTuple):  # made a thousand times at once: half the price of a dataclass
     """What a stream holds, and what was counted.
 
-    `audio_dbfs` is the newest audio that was looked at; None before the first. `backlog_s`
-    waits: nobody has looked at it, or it is in utterances that no decode has begun.
-    `uncommitted_s` is all audio behind the commit, the utterance that is open among it. `delay_s`
-    is the newest finalisation delay, None before the first.
+    `audio_dbfs` is the newest audio that was looked at; None before the first. `received` is in
+    16 kHz samples, as the end of the stream tells it. `backlog_s` waits: nobody has looked at it,
+    or it is in utterances that no decode has begun. `uncommitted_s` is all audio behind the commit,
+    the utterance that is open among it. `delay_s` is the newest finalisation delay, None before the
+    first.
     """
 
     audio_dbfs: float | None
     is_speech_open: bool
-    received_s: float
+    received: int
     backlog_s: float
     uncommitted_s: float
     dropped_s: float
     segments: int
     delay_s: float | None
+
+    @property
+    def received_s(self) -> float:
+        """All audio that ever came."""
+        return self.received / SAMPLE_RATE
 
 
 def view_of(
@@ -41,7 +47,7 @@ def view_of(
     return StreamView(
         audio_dbfs=_dbfs(listener.newest_power),
         is_speech_open=listener.endpointer.open_start is not None,
-        received_s=intake.received / rate,
+        received=pcm_format.to_16k(intake.received),
         backlog_s=backlog.waiting_s,
         uncommitted_s=max(0, intake.expected - ledger.committed) / rate,
         dropped_s=ledger.dropped_samples / SAMPLE_RATE,
