@@ -178,7 +178,7 @@ def hold_to(known: dict[str, Any], found: dict[str, Any], path: str = "") -> Non
 def test_the_launchd_agent_has_keys_that_launchd_knows(agent: dict[str, Any]) -> None:
     hold_to(LAUNCHD_KEYS, agent)
     assert agent["Label"] == PLIST.stem
-    assert agent["ProgramArguments"] == [PROGRAM, "serve"]
+    assert agent["ProgramArguments"][:2] == [PROGRAM, "serve"]
     assert agent["ProcessType"] in ("Background", "Standard", "Adaptive", "Interactive")
 
 
@@ -196,6 +196,8 @@ def test_launchd_listens_where_clients_look(
     monkeypatch.setattr("os.geteuid", lambda: 501)
     (listener,) = agent["Sockets"].values()
     assert listener["SockPathName"] == str(default_socket_path())
+    # Where launchd cannot listen the daemon does, at the same place.
+    assert agent["ProgramArguments"][2:] == ["--socket", listener["SockPathName"]]
     assert listener["SockPathMode"] == 0o600
     assert (listener["SockFamily"], listener["SockType"]) == ("Unix", "stream")
 

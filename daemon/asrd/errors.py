@@ -64,6 +64,8 @@ class ProtocolError(AsrdError):
         self.fatal = fatal
         self.stream = stream
         self.retry_after_ms = retry_after_ms
+        self.is_refusal = False
+        """Of a stream that never came to be: another may have its number."""
 
 
 class ProviderError(AsrdError):

@@ -94,3 +94,31 @@ def test_help_takes_less_than_300_ms_of_processor_time() -> None:
         return usage.ru_utime + usage.ru_stime
 
     assert min(measure() for _ in range(3)) < 0.3
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["bench", "--help"], ["--version"]])
+def test_help_that_cannot_be_written_is_no_mistake_of_ours(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 74
+    assert done.stderr.startswith("asrd: cannot write standard output: No space left")
+    assert done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_in_the_midst_of_the_imports_shows_no_traceback() -> None:
+    program = """
+import sys
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "asrd.cli.app":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from asrd.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

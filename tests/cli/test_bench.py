@@ -54,10 +54,18 @@ def test_a_picture_that_cannot_be_is_told_before_all_else(
 
 
 def test_a_daemon_that_cannot_start_says_why(asrd_process: Run) -> None:
-    outcome = asrd_process("bench", SPEECH, "-p", "nothing")
+    outcome = asrd_process("bench", SPEECH, "-p", "echo", "-o", "latency_ms=never")
     assert outcome.code == 78
     assert outcome.out == ""
-    assert "nothing" in outcome.error
+    assert "latency_ms" in outcome.error
+
+
+def test_a_mistyped_provider_is_a_usage_error_and_the_others_are_named(asrd: Run) -> None:
+    outcome = asrd("bench", SPEECH, "-p", "nothing")
+    assert (outcome.code, outcome.out) == (64, "")
+    assert outcome.error.startswith("there is no provider 'nothing'; there are echo, ")
+    assert outcome.error.endswith(": see `asrd providers`")
+    assert asrd("bench", SPEECH, "-p", "ecko").error.startswith("there is no provider 'ecko'; did")
 
 
 def test_a_recording_without_speech_is_told(asrd_process: Run) -> None:

@@ -5,11 +5,14 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from asrd.wire.messages import GetHealth, Health
+from asrd.cli import reach
+from asrd.cli.screens import looks
+from asrd.wire.messages import GetHealth, GetStats, Health
 from asrd.wire.reports import ModelHealth, ProviderHealth
 from cli.conftest import Outcome, Run
 from support.daemon import running_daemon
@@ -53,6 +56,35 @@ def test_it_is_waited_for(asrd: Run, daemon: FakeDaemon, socket: Path) -> None:
     outcome = asrd("health", "--socket", socket, "--wait-s", "30")
     assert (outcome.code, outcome.out.splitlines()[0]) == (0, "ready, up for 1 h 2 min")
     assert daemon.heard.count(GetHealth()) == 3
+
+
+@pytest.mark.parametrize("name", ["health", "status", "stats", "doctor", "models list"])
+def test_a_daemon_that_greets_and_hangs_is_given_up(
+    asrd: Run,
+    daemon: FakeDaemon,
+    socket: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def answered(question: Any, _timeout_s: float = 10.0) -> Any:
+        return await within_a_moment(question, 0.05)
+
+    within_a_moment = reach.answered
+    for user in (reach, looks):
+        monkeypatch.setattr(user, "answered", answered)
+    for question in (GetHealth, GetStats):
+        daemon.rules[question] = lambda _: []
+    outcome = asrd(*name.split(), "--socket", socket, "--json")
+    said = "the daemon does not answer: nothing came for 0.05 s: look at its log"
+    if name == "doctor":
+        (check,) = (one for one in json.loads(outcome.out)["checks"] if one["check"] == "daemon")
+        assert said in check["finding"]
+    elif name == "models list":  # of no importance to it
+        assert outcome.code == 0
+    else:
+        assert outcome.code == 69
+        assert outcome.error.startswith(said)
+        assert bool(outcome.out) == (name != "stats")
 
 
 def test_a_daemon_that_never_comes_is_waited_for_in_vain(asrd: Run, tmp_path: Path) -> None:

@@ -176,6 +176,38 @@ def test_what_takes_long_says_so_and_ctrl_c_ends_it(
     assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("is_bar", [False, True])
+def test_a_deadly_signal_leaves_nothing_on_the_terminal(
+    number: signal.Signals,
+    is_bar: bool,
+    terminal: tuple[int, int],
+    daemon: FakeDaemon,
+    socket: Path,
+    tmp_path: Path,
+) -> None:
+    """And whoever sent it sees that the program died of it."""
+    daemon.rules.update(dict.fromkeys(ASKED, lambda _: []))
+    ours, theirs = terminal
+    os.set_blocking(ours, False)
+    arguments: list[str | Path] = ["health", "--deep", "--wait-s", "60"]
+    if is_bar:
+        arguments = ["transcribe", write_media(tmp_path / "speech.wav", audio_s=2)]
+    shown = b""
+    with begun(*arguments, "--socket", socket, stderr=theirs) as process:
+        wait_until(lambda: {type(each) for each in daemon.heard} & ASKED, "the question")
+        while HIDE_CURSOR not in shown:
+            with contextlib.suppress(BlockingIOError):
+                shown += os.read(ours, 2**16)
+        process.send_signal(number)
+        assert process.wait(20) == -number
+    with contextlib.suppress(BlockingIOError):
+        shown += os.read(ours, 2**16)
+    assert b"Traceback" not in shown
+    assert shown.endswith(ERASED)
+    assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)
+
+
 def test_nobody_is_told_where_there_is_no_terminal(socket: Path, daemon: FakeDaemon) -> None:
     with begun("health", "--socket", socket, stderr=subprocess.PIPE) as process:
         assert process.communicate(timeout=20)[1] == b""
@@ -209,6 +241,7 @@ with progress.waiting("later"):
     while threading.active_count() < 3: time.sleep(0.01)
 with progress.shown(is_stdout_used=False) as bar, progress.waiting("below"):
     bar.portion("half", 0.5, "9 s left")
+for thread in threading.enumerate()[1:]: thread.join(10)
 assert threading.active_count() == 1
 """
     run([sys.executable, "-c", program], stdout=theirs, stderr=theirs)

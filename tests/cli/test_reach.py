@@ -83,6 +83,28 @@ def test_a_named_socket_must_answer(socket: Path) -> None:
     assert caught.value.code is Exit.UNAVAILABLE
 
 
+def test_the_usual_address_is_not_named(socket: Path, tmp_path: Path) -> None:
+    """What is to be pasted says no more than it has to."""
+
+    def advice(path: Path) -> str:
+        with pytest.raises(CommandError) as caught:
+            run(Wanted(socket=path), path, None)
+        return str(caught.value)
+
+    assert advice(socket).endswith(": start one with `asrd serve`")
+    other = tmp_path / "an other"
+    assert advice(other).endswith(f": start one with `asrd serve --socket '{other}'`")
+
+
+def test_a_question_is_not_waited_on_for_ever() -> None:
+    async def scenario() -> None:
+        with pytest.raises(CommandError, match="the daemon does not answer") as caught:
+            await reach.answered(asyncio.Event().wait(), 0.01)
+        assert caught.value.code is Exit.UNAVAILABLE
+
+    asyncio.run(scenario())
+
+
 def test_a_daemon_that_refuses_us_is_not_gone_round(socket: Path) -> None:
     """It may be busy for a reason: a second one would only make that worse."""
     daemon = FakeDaemon(rules={Hello: lambda _: [refusal("busy", is_fatal=True), HANG_UP]})

@@ -104,6 +104,14 @@ def test_monitoring_that_a_file_asks_for_can_be_taken_back(
     assert config_of(text, "--monitor", "none").monitoring.listen is None
 
 
+def test_spans_can_be_asked_for_and_taken_back(config_of: Callable[..., Config]) -> None:
+    text = "[tracing]\nenabled = true\n"
+    assert config_of(text).tracing.enabled
+    assert not config_of(text, "--no-trace").tracing.enabled
+    assert config_of("", "--trace").tracing.enabled
+    assert not config_of("").tracing.enabled
+
+
 def test_a_daemon_of_ones_own_keeps_off_the_configured_address(asrd_process: Run) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

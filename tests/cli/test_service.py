@@ -82,7 +82,8 @@ def test_from_installation_to_removal(
     asrd_process: Run, home: dict[str, str], systemctl: Path
 ) -> None:
     provide(home, "journalctl", JOURNALCTL)
-    outcome = asrd_process("service", "install", "--user", environment=home)
+    # From /tmp, where these tests may run, it is enabled with --force only.
+    outcome = asrd_process("service", "install", "--user", "--force", environment=home)
     assert (outcome.code, complaints(outcome)) == (0, [])
     assert stat.S_IMODE(unit(home).stat().st_mode) == 0o644
     assert "systemctl --user enable --now asrd.socket\n" in systemctl.read_text()
@@ -102,6 +103,17 @@ def test_from_installation_to_removal(
     assert (outcome.code, complaints(outcome)) == (0, [])
     assert list(unit(home).parent.iterdir()) == []
     assert "systemctl --user disable --now asrd.socket asrd.service\n" in systemctl.read_text()
+
+
+def test_a_manager_that_tells_nothing_is_an_object_too(
+    asrd_process: Run, home: dict[str, str]
+) -> None:
+    """Whoever asks for JSON reads it, whatever the exit code."""
+    provide(home, "systemctl", SYSTEMCTL.partition("    *show*)")[0] + "    *) exit 1 ;;\nesac\n")
+    outcome = asrd_process("service", "status", "--user", "--json", environment=home)
+    told = json.loads(outcome.out)
+    assert (outcome.code, told.keys()) == (69, {"is_well", "problem"})
+    assert outcome.error == told["problem"]
 
 
 def test_where_there_is_no_systemd(asrd_process: Run, home: dict[str, str]) -> None:

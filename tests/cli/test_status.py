@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from asrd.wire.messages import GetHealth, GetStats
+from asrd.wire.messages import GetHealth, GetStats, Hello
 from cli.conftest import Run
-from support.fake_daemon import FakeDaemon
+from support.fake_daemon import HANG_UP, FakeDaemon, refusal
 from support.looks import health, stats
 
 
@@ -25,8 +25,8 @@ def test_the_exit_code_says_whether_it_is_ready(
         assert told["health"]["ready"] is is_ready
         assert told["stats"]["level"] == 2
     else:
-        word = "but ready" if is_ready else "and not ready"
-        assert outcome.out.startswith(f"fake is degraded {word}, up for 1 h 2 min, 144 MB\n")
+        word = "ready" if is_ready else "not ready"
+        assert outcome.out.startswith(f"fake is degraded, {word}, up for 1 h 2 min, 144 MB\n")
     assert GetStats(streams=False) in daemon.heard
 
 
@@ -37,4 +37,18 @@ def test_without_a_daemon_it_says_how_to_have_one(asrd: Run, tmp_path: Path) -> 
     assert "asrd service install" in outcome.error
     told = asrd("status", "--json", "--socket", tmp_path / "nobody")
     assert told.code == 69
-    assert json.loads(told.out)["health"] == {"state": "unreachable", "live": False, "ready": False}
+    found = json.loads(told.out)["health"]
+    assert f"asrd: {found.pop('problem')}" in told.err
+    assert found == {"state": "unreachable", "live": False, "ready": False}
+
+
+@pytest.mark.parametrize("command", ["status", "health"])
+def test_a_daemon_that_refuses_us_is_told_as_an_object_too(
+    asrd: Run, daemon: FakeDaemon, socket: Path, command: str
+) -> None:
+    daemon.rules[Hello] = lambda _: [refusal("unauthorized", is_fatal=True), HANG_UP]
+    outcome = asrd(command, "--json", "--socket", socket)
+    assert outcome.code == 77
+    told = json.loads(outcome.out)
+    assert told.get("health", told)["ready"] is False
+    assert "service install" not in outcome.error

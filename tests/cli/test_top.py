@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from asrd.cli.screens.frame import LOST
-from asrd.wire.messages import Audio, GetHealth, GetStats, Stats
+from asrd.wire.messages import Audio, GetHealth, GetStats, Hello, Stats
 from cli.conftest import Outcome, Run
 from support.daemon import running_daemon
 from support.fake_daemon import HANG_UP, FakeDaemon, Reply
@@ -51,6 +51,7 @@ def assert_given_back(terminal: Terminal) -> None:
         ("\x03", None, 130),
         ("", signal.SIGTERM, -signal.SIGTERM),
         ("", signal.SIGHUP, -signal.SIGHUP),
+        ("\x1c", None, -signal.SIGQUIT),
     ],
 )
 def test_it_ends_by_a_key_or_a_signal_and_gives_the_terminal_back(
@@ -72,7 +73,7 @@ def test_a_mistake_of_ours_gives_the_terminal_back_too(
 ) -> None:
     program = f"""
 import sys
-from asrd.cli import stage
+from asrd.cli.screens import stage
 from asrd.cli.app import main
 shown = stage.frame
 def broken(*arguments, **more):
@@ -91,11 +92,11 @@ sys.exit(main(sys.argv[1:]))
 
 def test_a_key_sorts_and_a_new_size_is_filled_at_once(busy: FakeDaemon, socket: Path) -> None:
     with on_terminal(socket, "--interval-s", "60") as terminal:
-        assert "CLIENT" not in terminal.read_until("s sorts: priority")
+        assert "READ BY" not in terminal.read_until("s sorts: priority", "a recorder")
         terminal.type("s")
         terminal.read_until("s sorts: backlog")
         terminal.resize(160, 50)
-        terminal.read_until("CLIENT", "a recorder")
+        terminal.read_until("READ BY", "a recorder")
         terminal.type("q")
         assert terminal.wait() == 0
 
@@ -108,6 +109,55 @@ def test_a_daemon_that_goes_away_is_waited_for(busy: FakeDaemon, socket: Path) -
         terminal.read_until("level 4")
         terminal.type("q")
         assert terminal.wait() == 0
+
+
+def test_a_daemon_that_stops_answering_does_not_have_the_screen_drawn_over(
+    busy: FakeDaemon, socket: Path
+) -> None:
+    """No sign of life beside the frame while the daemon takes connections and says nothing."""
+    program = """
+import sys
+from asrd.cli import progress, reach
+from asrd.cli.screens import watching
+progress.QUIET_S, reach.QUICKLY_S = 0.0, 0.5
+watching.ANSWER_TIMEOUT_S = watching.RETRY_S = 0.1
+from asrd.cli.app import main
+sys.exit(main(sys.argv[1:]))
+"""
+    with on_terminal(socket, program=program) as terminal:
+        terminal.read_until(OTHER_SCREEN, "s1/2")
+        busy.rules |= {Hello: lambda _: [], GetHealth: lambda _: []}
+        terminal.read_until("has not answered")
+        for _ in range(2):  # it greets nobody any more, either
+            terminal.read_until(LOST)
+        terminal.type("q")
+        assert terminal.wait() == 0
+        assert_given_back(terminal)
+    on_screen = terminal.written.partition(OTHER_SCREEN)[2].partition(OWN_SCREEN)[0]
+    assert "waiting for the daemon" not in on_screen
+    assert SHOW_CURSOR not in on_screen.removesuffix(SHOW_CURSOR)  # but at the very end
+
+
+def test_a_daemon_that_says_nothing_from_the_start_is_told_and_is_no_look(
+    daemon: FakeDaemon, socket: Path
+) -> None:
+    """`--count` counts looks: on the stage as in a pipe."""
+    program = """
+import sys
+from asrd.cli.screens import watching
+watching.ANSWER_TIMEOUT_S = watching.RETRY_S = 0.1
+from asrd.cli.app import main
+sys.exit(main(sys.argv[1:]))
+"""
+    daemon.rules[GetHealth] = lambda _: []
+    daemon.rules[GetStats] = lambda _: [stats()]
+    with on_terminal(socket, "--count", "1", program=program) as terminal:
+        terminal.read_until(OTHER_SCREEN, LOST, "q quits")
+        terminal.read_until(LOST)
+        daemon.rules[GetHealth] = lambda _: [health()]
+        terminal.read_until("s1/2")
+        assert terminal.wait() == 0
+        assert_given_back(terminal)
 
 
 def test_it_can_be_put_aside_and_taken_up_again(busy: FakeDaemon, socket: Path) -> None:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from asrd.client import Unreachable, connect, own_socket
+from asrd.client.dialler import OWN_DAEMON
 from asrd.client.own_socket import TIED_DAEMON
 from support.daemon import TESTS
 
@@ -130,4 +131,6 @@ def test_who_is_cancelled_while_it_starts_leaves_nothing(monkeypatch: pytest.Mon
 
 def test_a_file_in_the_working_directory_stands_in_for_nothing() -> None:
     """The real one is started so that only installed modules are found."""
-    assert (sys.executable, "-P", "-m", "asrd.cli.tied", "--monitor=none") == TIED_DAEMON
+    tied = (sys.executable, "-P", "-m", "asrd.cli.tied", "--monitor=none", "--no-trace")
+    assert tied == TIED_DAEMON
+    assert OWN_DAEMON[1:] == ("-P", "-m", "asrd", "serve", "--stdio", *tied[-2:])

@@ -10,11 +10,12 @@ import pytest
 from asrd.choices import Loading
 from asrd.config import Config, Limits, ProviderConfig, Residency, Scheduling
 from asrd.configuring.layers import Places, Value, Values
-from asrd.configuring.reading import EX_CONFIG, Reading, no_flags, read
+from asrd.configuring.reading import Reading, no_flags, read
 from asrd.configuring.schema import flat
-from asrd.configuring.sources import EX_NOINPUT, MAX_FILE_BYTES
+from asrd.configuring.sources import MAX_FILE_BYTES
 from asrd.configuring.words import toml
 from asrd.errors import StartupError
+from asrd.exit_codes import Exit
 
 EXAMPLE = """
 provider = "faster_whisper"
@@ -50,7 +51,7 @@ def read_text(places: Places) -> ReadText:
     return read_it
 
 
-def refused(act: Callable[[], object], code: int = EX_CONFIG) -> list[str]:
+def refused(act: Callable[[], object], code: int = Exit.CONFIG) -> list[str]:
     """The lines that tell why."""
     with pytest.raises(StartupError) as told:
         act()
@@ -188,13 +189,13 @@ def test_homes_are_put_in_where_a_key_is_a_path(
 def test_a_file_that_was_named_must_be_there(places: Places, tmp_path: Path) -> None:
     absent = tmp_path / "absent.toml"
     named = Places(system=places.system, user=places.user, given=absent)
-    (line,) = refused(lambda: read(named), EX_NOINPUT)
+    (line,) = refused(lambda: read(named), Exit.NO_INPUT)
     assert line == f"cannot read {absent}: No such file or directory"
 
 
 def test_a_folder_is_no_file(places: Places) -> None:
     places.user.mkdir()
-    (line,) = refused(lambda: read(places), EX_NOINPUT)
+    (line,) = refused(lambda: read(places), Exit.NO_INPUT)
     assert line == f"cannot read {places.user}: Is a directory"
 
 
@@ -214,7 +215,7 @@ def test_a_file_has_a_size(places: Places) -> None:
     places.user.write_bytes(b"#" * MAX_FILE_BYTES)
     assert read(places).config == Config()
     places.user.write_bytes(b"#" * (MAX_FILE_BYTES + 1))
-    (line,) = refused(lambda: read(places), EX_NOINPUT)
+    (line,) = refused(lambda: read(places), Exit.NO_INPUT)
     assert line == f"{places.user} is larger than {MAX_FILE_BYTES} bytes"
 
 

@@ -19,7 +19,7 @@ def main(text: str) -> int:
     wish: dict[str, Any] = json.loads(text)
     path = wish.pop("socket")
     config = msgspec.convert(wish, Config)
-    logs.configure("debug")
+    logs.configure(config.log_level if "log_level" in wish else "debug")
     try:
         if path is None:
             return app.serve_stdio(config)

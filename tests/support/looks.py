@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from asrd.cli.looks import Look
+from asrd.cli.screens.looks import Look
 from asrd.wire.messages import Health, Stats
 from asrd.wire.reports import ModelHealth, ProviderHealth, StreamStats
 
 COUNTERS: dict[str, int | float] = {
     "streams_open": 2,
-    "sessions": 1,
+    "sessions": 25,
+    "sessions_connected": 1,
     "streams_waiting": 1,
     "decodes_running": 1,
     "decode_slots": 1,

@@ -133,6 +133,7 @@ MESSAGES: dict[str, ClientMessage | ServerMessage] = {
                 remedy="",
                 is_default=True,
                 is_required=True,
+                is_loadable=False,
                 breaker="half_open",
                 models=[
                     ModelHealth(

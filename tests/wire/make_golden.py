@@ -145,6 +145,7 @@ FRAMES: dict[str, dict[str, Any]] = {
                 "remedy": "",
                 "is_default": True,
                 "is_required": True,
+                "is_loadable": False,
                 "breaker": "half_open",
                 "models": [
                     {

@@ -31,6 +31,7 @@ from asrd.cli import (
     transcribe,
     version,
 )
+from asrd.cli.signals import die_if_caught
 
 # Plain help: rich's rendering of it costs 0.2 s, more than all the rest of a start.
 app = typer.Typer(
@@ -90,7 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
     except typer.Abort:
         code = exits.Exit.INTERRUPTED
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last place that can tell
-        code = exits.report(error)
+        code = exits.report(_of_output(error) if isinstance(error, OSError) else error)
+    die_if_caught()
     return int(code or 0)
 
 
@@ -102,6 +104,17 @@ def _usage_line(error: BaseException) -> str:
     if format_message is not None:
         message = format_message()
     return f"{message.rstrip('.')}: see `{command} --help`"
+
+
+def _of_output(error: OSError) -> Exception:
+    """What it becomes where typer raised it: that does nothing with files but to print help."""
+    import traceback
+
+    from asrd.cli.printing import failed
+
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    is_of_typer = str(frame.f_globals["__name__"]).partition(".")[0] in ("typer", "click")
+    return failed(error, "standard output") if is_of_typer else error
 
 
 def _fill_standard_descriptors() -> None:

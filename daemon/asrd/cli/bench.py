@@ -7,7 +7,6 @@ import typer
 
 from asrd.cli.exits import CommandError, Exit, tell
 from asrd.cli.options import (
-    JsonOption,
     LanguageOption,
     ModelOption,
     ProviderOption,
@@ -17,7 +16,7 @@ from asrd.cli.printing import say
 from asrd.errors import AsrdError
 
 if TYPE_CHECKING:
-    from asrd.cli.bench_report import Outcome
+    from asrd.cli.benching.report import Outcome
 
 MOST_STREAMS = 64
 """At once, which is what a session may open."""
@@ -47,7 +46,10 @@ def bench(
     model: ModelOption = None,
     language: LanguageOption = None,
     option: SettingsOption = None,
-    json: JsonOption = False,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print JSON instead; on an error what was measured before it."),
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw it; needs `pip install 'asrd[plot]'`."),
@@ -62,20 +64,23 @@ def bench(
     import asyncio
 
     from asrd.cli import progress
-    from asrd.cli.bench_figures import sweep
-    from asrd.cli.bench_report import Subject
-    from asrd.cli.benching import Bench, read_recording
-    from asrd.cli.gauge import memory_kind
+    from asrd.cli.benching.gauge import memory_kind
+    from asrd.cli.benching.measurements import sweep
+    from asrd.cli.benching.measuring import Bench, read_recording
+    from asrd.cli.benching.report import Subject
     from asrd.cli.media import Media
     from asrd.cli.reach import wanted_daemon
     from asrd.cli.transcribe import TEXT_ENDPOINTING_MS
     from asrd.providers.inspection import usable_cores
+    from asrd.providers.registry import discover
 
     if sample and file is not None:
         raise typer.BadParameter("name a file, or --sample and no file", param_hint="FILE")
     counts = read_concurrency(concurrency)
+    if provider is not None:
+        discover().get(provider)  # raises UnknownProvider, as a daemon that runs would say it
     if plot is not None:
-        from asrd.cli.plotting import check_plotting
+        from asrd.cli.benching.plotting import check_plotting
 
         check_plotting(plot)
     wanted = wanted_daemon(None, provider, model, option or [])
@@ -117,7 +122,7 @@ def bench(
     if trouble is not None:
         raise trouble
     if plot is not None:
-        from asrd.cli.plotting import plot as draw
+        from asrd.cli.benching.plotting import plot as draw
 
         draw(run.outcome, plot)
 
@@ -162,7 +167,7 @@ async def _tell_of_a_daemon() -> None:
 
 
 def _show(outcome: "Outcome", *, is_json: bool) -> None:
-    from asrd.cli.bench_report import as_json, as_text
+    from asrd.cli.benching.report import as_json, as_text
 
     if is_json:
         from asrd.cli.transcripts import to_json

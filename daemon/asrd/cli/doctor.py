@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asrd.cli.exits import CommandError, Exit
-from asrd.cli.options import JsonOption, SocketOption, write_settings
+from asrd.cli.options import SocketOption, StateJsonOption, write_settings
 from asrd.cli.printing import say
 from asrd.errors import AsrdError, ProviderError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asrd.providers.recommendation import Recommendation
 
 
-def doctor(json: JsonOption = False, socket: SocketOption = None) -> None:
+def doctor(json: StateJsonOption = False, socket: SocketOption = None) -> None:
     """Examine this machine and recommend a model.
 
     Exit code 0 when a model can run, 69 when none can.
@@ -58,19 +58,23 @@ def doctor(json: JsonOption = False, socket: SocketOption = None) -> None:
 
 async def _of_daemon(path: Path) -> "Check":
     from asrd.cli.checks import Check, Verdict
-    from asrd.cli.reach import running
+    from asrd.cli.figures import as_state
+    from asrd.cli.reach import answered, running
+    from asrd.client import Unreachable
 
     try:
         async with running(path) as client:
-            health = await client.health()
-    except CommandError:
-        return Check(check="daemon", finding="none answers")  # it need not run
+            health = await answered(client.health())
+    except CommandError as error:
+        if isinstance(error.__cause__, Unreachable):
+            return Check(check="daemon", finding="none answers")  # it need not run
+        return Check(check="daemon", finding=str(error), verdict=Verdict.WARN)
     except AsrdError as error:
         remedy = "look at its log, or start it again"
         return Check(check="daemon", finding=str(error), verdict=Verdict.WARN, remedy=remedy)
     return Check(
         check="daemon",
-        finding=f"answers, {health.state.replace('_', ' ')}",
+        finding=f"answers, {as_state(health.state, is_ready=health.ready)}",
         verdict=Verdict.OK if health.ready else Verdict.WARN,
         remedy="" if health.ready else "asrd health",
     )

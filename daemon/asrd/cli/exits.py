@@ -7,35 +7,10 @@ ASRD_DEBUG=1 in the environment. The codes are those of sysexits.h.
 import contextlib
 import os
 import sys
-from enum import IntEnum
 
 from asrd.cli.plain import plain
 from asrd.errors import AsrdError, ErrorCode, ProviderError, StartupError
-
-
-class Exit(IntEnum):
-    """The exit codes of asrd."""
-
-    OK = 0
-    USAGE = 64
-    """The command line makes no sense."""
-    DATA = 65
-    """The input is there and is not what it should be: no audio in it, a broken frame."""
-    NO_INPUT = 66
-    """The input is missing or cannot be read."""
-    UNAVAILABLE = 69
-    """No daemon answers, or the provider cannot be used."""
-    INTERNAL = 70
-    """A mistake in asrd or in an engine."""
-    IO = 74
-    """The output cannot be written."""
-    BUSY = 75
-    """Try again later."""
-    NOT_PERMITTED = 77
-    CONFIG = 78
-    """A setting makes no sense."""
-    INTERRUPTED = 130
-    """Ended by Ctrl-C."""
+from asrd.exit_codes import Exit as Exit
 
 
 class CommandError(AsrdError):

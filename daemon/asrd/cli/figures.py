@@ -2,6 +2,11 @@
 
 from collections.abc import Mapping
 
+from asrd.cli.plain import plain
+
+BUSY_LOAD = 0.8
+"""From here on a group of slots has about as much to do as it can."""
+
 LEVELS = (
     "everybody gets all",
     "longer chunks",
@@ -47,8 +52,15 @@ def as_milliseconds(value_ms: float) -> str:
 
 
 def as_factor(factor: float) -> str:
-    """A ratio in three digits."""
-    return f"{factor:.3g}" if factor < 1000 else f"{factor:.0f}"
+    """A ratio in three digits, and six characters at the most for as long as it is under a million.
+
+    The daemon tells four decimals.
+    """
+    if factor >= 999.5:
+        return f"{factor:.0f}"
+    if 0 < factor < 0.001:
+        return "<0.001"
+    return f"{factor:.3g}" if factor >= 0.1 else f"{factor:.4f}".rstrip("0").rstrip(".")
 
 
 def as_words(state: str) -> str:
@@ -56,9 +68,11 @@ def as_words(state: str) -> str:
     return state.replace("_", " ")
 
 
-def printable(name: str) -> str:
-    """A name without what a terminal would obey: sources are named by clients."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name)
+def as_state(state: str, *, is_ready: bool) -> str:
+    """The daemon's state. All but one say themselves whether it is ready."""
+    if state != "degraded":
+        return as_words(state)
+    return f"{state}, {'ready' if is_ready else 'not ready'}"
 
 
 def troubles_of(counters: Mapping[str, int | float]) -> list[str]:
@@ -74,7 +88,7 @@ def all_troubles(counters: Mapping[str, int | float], errors: Mapping[str, int])
     """The same with audio that was dropped before it, and errors that clients were told behind."""
     dropped_s = counters.get("dropped_s", 0)
     dropped = [f"{dropped_s:.1f} s of audio dropped"] if dropped_s else []
-    told = [f"{as_count(count)} {printable(code)}" for code, count in sorted(errors.items())]
+    told = [f"{as_count(count)} {plain(code)}" for code, count in sorted(errors.items())]
     return [
         *dropped,
         *troubles_of(counters),

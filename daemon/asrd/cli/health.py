@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asrd.cli.exits import CommandError, Exit, report
-from asrd.cli.options import JsonOption, SocketOption
+from asrd.cli.exits import Exit, report
+from asrd.cli.figures import as_amount, as_milliseconds, as_state, as_words
+from asrd.cli.options import SocketOption, StateJsonOption
+from asrd.cli.plain import plain_json
 from asrd.cli.printing import say
 from asrd.cli.tables import REPORT_COLUMNS, as_size, as_span, entry
+from asrd.errors import AsrdError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +26,7 @@ def health(
     wait_s: Annotated[
         float, typer.Option("--wait-s", min=0, help="Wait until it is ready, for so long at most.")
     ] = 0.0,
-    json: JsonOption = False,
+    json: StateJsonOption = False,
     socket: SocketOption = None,
 ) -> None:
     """Say how the daemon is; exit code 0 when it is ready, 69 when not.
@@ -33,13 +36,15 @@ def health(
     import asyncio
 
     from asrd.cli.progress import waiting
+    from asrd.cli.screens.looks import unreachable
+    from asrd.cli.transcripts import to_json
 
     try:
         with waiting("waiting for the daemon"):
             found = asyncio.run(_ask_until_ready(socket, deep=deep, wait_s=wait_s))
-    except CommandError as error:
+    except AsrdError as error:
         if json:
-            say('{"state": "unreachable", "live": false, "ready": false}')
+            say(plain_json(to_json(unreachable(error))))
         raise typer.Exit(report(error)) from None
     say(_as_json(found) if json else _as_text(found))
     raise typer.Exit(Exit.OK if found.ready else Exit.UNAVAILABLE)
@@ -47,6 +52,9 @@ def health(
 
 LOOK_S = 0.1
 """While it is waited for: how often it is asked."""
+
+DEEP_ANSWER_S = 60.0
+"""The daemon gives models half of it, to be loaded and to read."""
 
 
 async def _ask_until_ready(socket: "Path | None", *, deep: bool, wait_s: float) -> "Health":
@@ -61,17 +69,17 @@ async def _ask_until_ready(socket: "Path | None", *, deep: bool, wait_s: float) 
             found = await _ask(socket, deep=deep)
             if found.ready or is_last:
                 return found
-        except CommandError:
+        except AsrdError:
             if is_last:
                 raise
         await asyncio.sleep(LOOK_S)
 
 
 async def _ask(socket: "Path | None", *, deep: bool) -> "Health":
-    from asrd.cli.reach import running
+    from asrd.cli.reach import ANSWER_S, answered, running
 
     async with running(socket) as client:
-        return await client.health(deep=deep)
+        return await answered(client.health(deep=deep), DEEP_ANSWER_S if deep else ANSWER_S)
 
 
 def _as_json(found: "Health") -> str:
@@ -81,7 +89,7 @@ def _as_json(found: "Health") -> str:
 
     fields = msgspec.to_builtins(found)
     del fields["type"]
-    return to_json(fields)
+    return plain_json(to_json(fields))
 
 
 # ── as text ───────────────────────────────────────────────────────────────────────────────────
@@ -92,10 +100,9 @@ def _as_text(found: "Health") -> str:
 
 
 def _lines(found: "Health") -> Iterator[str]:
-    facts = [_words(found.state), f"up for {as_span(found.uptime_s)}", as_size(found.memory_bytes)]
-    if found.state == "degraded":  # the other states say it themselves
-        facts.insert(1, "ready" if found.ready else "not ready")
-    yield from entry("", facts)
+    state = as_state(found.state, is_ready=found.ready)
+    uptime, memory = f"up for {as_span(found.uptime_s)}", as_size(found.memory_bytes)
+    yield from entry("", [state, uptime, memory])
     for name, provider in sorted(found.providers.items()):
         yield from _provider(name, provider)
     if found.voice_activity is not None:
@@ -106,17 +113,17 @@ def _lines(found: "Health") -> Iterator[str]:
 def _provider(name: str, provider: "ProviderHealth") -> Iterator[str]:
     roles = ["default"] * provider.is_default + ["required"] * provider.is_required
     title = f"  {name} ({', '.join(roles)}): " if roles else f"  {name}: "
-    trust = "" if provider.breaker == "closed" else f"breaker {_words(provider.breaker)}"
+    trust = "" if provider.breaker == "closed" else f"breaker {as_words(provider.breaker)}"
     if len(provider.models) > 1:
         count = f"{len(provider.models)} models"
-        facts = [_words(provider.state), trust, count, as_size(provider.memory_bytes)]
+        facts = [as_words(provider.state), trust, count, as_size(provider.memory_bytes)]
         yield from entry(title, facts)
         for model in provider.models:
             yield from entry(f"    {model.model}: ", _facts(model))
             yield from _problem("      ", model.problem)
     else:
         about = [fact for model in provider.models for fact in _facts(model)[1:]]
-        state = _words(provider.state)
+        state = as_words(provider.state)
         yield from entry(title, [state, trust, f"model {provider.model}", *about])
         yield from _problem("    ", provider.problem)
     if provider.remedy:
@@ -125,18 +132,18 @@ def _provider(name: str, provider: "ProviderHealth") -> Iterator[str]:
 
 def _facts(model: "ModelHealth") -> list[str]:
     """What is worth telling of a model, its state first."""
-    facts = [_words(model.state)]
+    facts = [as_words(model.state)]
     if model.streams:
-        facts.append(_count(model.streams, "stream"))
+        facts.append(as_amount(model.streams, "stream"))
     if model.last_inference_ms is not None:
-        facts.append(f"last decode {_milliseconds(model.last_inference_ms)}")
+        facts.append(f"last decode {as_milliseconds(model.last_inference_ms)}")
     if model.last_inference_ms is not None and model.idle_s is not None:
         facts[-1] += f" {as_span(model.idle_s)} ago"
     if model.consecutive_errors:
-        errors = _count(model.consecutive_errors, "error")
+        errors = as_amount(model.consecutive_errors, "error")
         facts.append(errors if model.consecutive_errors == 1 else f"{errors} in a row")
     if model.restarts:
-        facts.append(_count(model.restarts, "restart"))
+        facts.append(as_amount(model.restarts, "restart"))
     facts.append(as_size(model.memory_bytes))
     if model.gpu_memory_bytes:
         facts.append(f"{as_size(model.gpu_memory_bytes)} on GPU")
@@ -145,15 +152,3 @@ def _facts(model: "ModelHealth") -> list[str]:
 
 def _problem(indent: str, problem: str) -> list[str]:
     return textwrap.wrap(problem, REPORT_COLUMNS, initial_indent=indent, subsequent_indent=indent)
-
-
-def _words(state: str) -> str:
-    return state.replace("_", " ")
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _milliseconds(value_ms: float) -> str:
-    return f"{value_ms:.1f} ms" if value_ms < 10 else f"{value_ms:.0f} ms"

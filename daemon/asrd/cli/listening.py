@@ -17,6 +17,7 @@ from asrd.cli.output import Output
 from asrd.cli.printers import Printer, printer_for
 from asrd.cli.progress import waiting
 from asrd.cli.reach import Wanted, reach
+from asrd.cli.together import together
 from asrd.client import Client, Stream, StreamOptions
 from asrd.client.spans import Spans
 
@@ -58,7 +59,8 @@ async def listen(
                     tell_breaks(client, printer.notice)
                     streams = [await source.open(client, options) for source in sources]
                 with first_interrupt_stops(open_captures.close, interrupts):
-                    code = await _all(sources, streams)
+                    pairs = zip(sources, streams, strict=True)
+                    code = max(await together([each.run(stream) for each, stream in pairs]))
     except asyncio.CancelledError:
         if not interrupts:
             raise
@@ -140,17 +142,3 @@ def _tell_what_is_heard(sources: Sequence[Source], printer: Printer) -> None:
         for source in sources:
             name = source.capture.device.name
             printer.notice(f"listening to {name}, Ctrl-C ends it", source.name)
-
-
-async def _all(sources: Sequence[Source], streams: Sequence[Stream]) -> int:
-    """Run them side by side, all to the end or to the first error."""
-    tasks = [
-        asyncio.create_task(source.run(stream), name=f"asrd-{source.name}")
-        for source, stream in zip(sources, streams, strict=True)
-    ]
-    try:
-        return max(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)

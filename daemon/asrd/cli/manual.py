@@ -24,6 +24,7 @@ EXIT_CODES = {
     Exit.NO_INPUT: "The input is missing or cannot be read.",
     Exit.UNAVAILABLE: "No daemon answers, or the provider cannot be used.",
     Exit.INTERNAL: "A mistake in asrd or in an engine.",
+    Exit.CANNOT_CREATE: "A recording cannot be written there.",
     Exit.IO: "The output cannot be written.",
     Exit.BUSY: "The daemon is busy or being stopped: try again later.",
     Exit.NOT_PERMITTED: "The user may not do that.",

@@ -179,11 +179,11 @@ async def _ask_change(
 
 async def _ask_loaded(socket: Path | None, known: "KnownModels") -> Loaded | None:
     """None where no daemon answers, which is no mistake here."""
-    from asrd.cli.reach import running
+    from asrd.cli.reach import answered, running
 
     try:
         async with running(socket) as client:
-            return _loaded(await client.health(), known)
+            return _loaded(await answered(client.health()), known)
     except AsrdError:
         return None
 
@@ -220,12 +220,13 @@ def _as_text(entries: "Iterable[Entry]", loaded: Loaded | None) -> str:
 
 
 def _as_state(found: "ModelHealth | None") -> str:
+    from asrd.cli.figures import as_words
     from asrd.cli.tables import as_size
 
     if found is None:
         return "not loaded"
     memory = as_size(found.memory_bytes)
-    return found.state.replace("_", " ") + (f", {memory}" if memory else "")
+    return as_words(found.state) + (f", {memory}" if memory else "")
 
 
 def _took(found: "ModelHealth | None") -> str:

@@ -81,7 +81,12 @@ WordsOption = Annotated[
         "--words", help="With the time of each word, where the model has them; not in text."
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON instead; nothing on an error.")
+]
+StateJsonOption = Annotated[
+    bool, typer.Option("--json", help="Print a JSON object instead, on an error too.")
+]
 
 
 def read_settings(pairs: Sequence[str], provider: str) -> dict[str, dict[str, Setting]]:

@@ -4,13 +4,9 @@ What a model, a provider, a daemon or a device says is not ours: it may hold esc
 move the cursor, change the window's title or answer questions in the user's name.
 """
 
-import unicodedata
+from asrd.controls import is_obeyed, without_controls
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-_CONTROLS = ("Cc", "Cs")
-_REORDERING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-"""Bidirectional classes of invisible characters that turn around what stands beside them."""
 
 
 def one_line(text: str) -> str:
@@ -20,23 +16,11 @@ def one_line(text: str) -> str:
 
 def plain(text: str) -> str:
     """One line with a mark in place of each character that a terminal would obey."""
-    line = one_line(text)
-    return line if line.isprintable() else "".join(map(_shown, line))
+    return without_controls(one_line(text), REPLACEMENT)
 
 
 def plain_json(line: str) -> str:
     """JSON that says the same, with such characters as JSON's own escapes."""
     if line.isprintable():
         return line
-    return "".join(f"\\u{ord(each):04x}" if _is_obeyed(each) else each for each in line)
-
-
-def _shown(character: str) -> str:
-    return REPLACEMENT if _is_obeyed(character) else character
-
-
-def _is_obeyed(character: str) -> bool:
-    return (
-        unicodedata.category(character) in _CONTROLS
-        or unicodedata.bidirectional(character) in _REORDERING
-    )
+    return "".join(f"\\u{ord(each):04x}" if is_obeyed(each) else each for each in line)

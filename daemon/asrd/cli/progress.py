@@ -7,6 +7,8 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from asrd.cli.signals import unwinding
+
 QUIET_S = 1.0
 """Until waiting is worth a sign of life."""
 
@@ -43,7 +45,7 @@ def shown(*, is_stdout_used: bool) -> Iterator[Progress]:
     if not _is_terminal_ours(is_stdout_used=is_stdout_used):
         yield Progress()
         return
-    with _LAST_LINE, _bar() as bar:
+    with _LAST_LINE, unwinding(), _bar() as bar:
         yield bar
 
 
@@ -99,11 +101,19 @@ def waiting(text: str, *, is_stdout_used: bool = False) -> Iterator[None]:
     thread = threading.Thread(target=_show_waiting, args=(text, is_over), name="asrd-waiting")
     thread.start()
     try:
-        yield
+        with unwinding():
+            yield
     finally:
         is_over.set()
         thread.join()
         _LAST_LINE.release()
+
+
+@contextlib.contextmanager
+def whole_screen() -> Iterator[None]:
+    """The block draws on all of the terminal: no bar and no sign of life beside it."""
+    with _LAST_LINE:
+        yield
 
 
 def _show_waiting(text: str, is_over: threading.Event) -> None:

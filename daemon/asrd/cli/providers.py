@@ -33,11 +33,11 @@ def providers(json: JsonOption = False) -> None:
 
 def find() -> list[Row]:
     """All providers and broken plugins, by name. Looks at the disk and imports no engine."""
-    from asrd.config import Config
+    from asrd.cli.configured import configured_provider
     from asrd.providers.registry import discover
 
     registry = discover()
-    default = Config().provider
+    default = configured_provider()
     rows = []
     for name, provider in registry.providers.items():
         try:

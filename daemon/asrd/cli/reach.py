@@ -1,13 +1,17 @@
 """Which daemon a command talks to: the one that runs, else one of its own."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import shlex
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import typer
 
 from asrd.choices import Setting
+from asrd.cli.configured import configured_provider
 from asrd.cli.exits import CommandError, Exit, is_debugging
 from asrd.cli.options import read_settings, write_settings
 from asrd.cli.progress import waiting
@@ -16,8 +20,13 @@ from asrd.client.daemons import DEFAULT_RECOVERY
 from asrd.paths import default_socket_path
 from asrd.version import __version__
 
+Answer = TypeVar("Answer")
+
 QUICKLY_S = 2.0
 """A daemon that lives answers hello within milliseconds, whatever it decodes."""
+
+ANSWER_S = 10.0
+"""So long a question is waited on: one that is busy answers within milliseconds, too."""
 
 CLIENT_NAME = f"asrd-cli/{__version__}"
 
@@ -36,21 +45,13 @@ def wanted_daemon(
     socket: Path | None, provider: str | None, model: str | None, option: list[str]
 ) -> Wanted:
     """What the options of a command ask for. Raises a usage error."""
-    settings = read_settings(option, provider or _configured_provider()) if option else {}
+    settings = read_settings(option, provider or configured_provider()) if option else {}
     if settings and socket is not None:
         raise typer.BadParameter(
             "a provider's settings are for `asrd serve`, not for a daemon that runs already",
             param_hint="--option",
         )
     return Wanted(socket=socket, provider=provider, model=model, settings=settings)
-
-
-def _configured_provider() -> str:
-    """The provider that a daemon of one's own takes where nobody names one."""
-    from asrd.configuring.layers import usual_places
-    from asrd.configuring.reading import read
-
-    return read(usual_places(), with_secrets=False).config.provider
 
 
 @contextlib.asynccontextmanager
@@ -81,6 +82,19 @@ async def running(socket: Path | None) -> AsyncIterator[Client]:
         yield client
 
 
+async def answered(question: Awaitable[Answer], timeout_s: float = ANSWER_S) -> Answer:
+    """The answer to a question that was asked of a daemon. Raises CommandError where none comes."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await question
+    except TimeoutError:
+        raise CommandError(
+            f"the daemon does not answer: nothing came for {timeout_s:g} s",
+            Exit.UNAVAILABLE,
+            "look at its log, or start it again",
+        ) from None
+
+
 async def _reached(wanted: Wanted, stack: contextlib.AsyncExitStack) -> Client:
     if wanted.socket is not None:
         return await _running(wanted.socket, stack, DEFAULT_RECOVERY)
@@ -99,9 +113,9 @@ async def _running(
         connection = connect(path, name=CLIENT_NAME, timeout_s=QUICKLY_S, recovery=recovery)
         return await stack.enter_async_context(connection)
     except Unreachable as error:
-        raise CommandError(
-            str(error), Exit.UNAVAILABLE, f"start one with `asrd serve --socket {path}`"
-        ) from error
+        where = [] if path == default_socket_path() else ["--socket", str(path)]
+        start = shlex.join(["asrd", "serve", *where])
+        raise CommandError(str(error), Exit.UNAVAILABLE, f"start one with `{start}`") from error
 
 
 def arguments_of(wanted: Wanted) -> list[str]:

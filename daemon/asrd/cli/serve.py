@@ -92,6 +92,13 @@ def serve(
             help="Answer /metrics, /live, /ready and /health there, such as on 127.0.0.1:9464.",
         ),
     ] = None,
+    trace: Annotated[
+        bool | None,
+        typer.Option(
+            "--trace/--no-trace",
+            help="Make spans of OpenTelemetry, with the extra otel. [default: no-trace]",
+        ),
+    ] = None,
     log_level: Annotated[
         LogLevel | None, typer.Option(help="On stderr. [default: info]", show_default=False)
     ] = None,
@@ -140,6 +147,7 @@ def serve(
             "--slots": (("scheduling", "slots"), slot_count),
             "--ladder": (("scheduling", "ladder", "enabled"), ladder),
             "--record": (("recording", "directory"), None if record is None else str(record)),
+            "--trace": (("tracing", "enabled"), trace),
             "--log-level": (("log_level",), log_level),
         }
         for owner, settings in read_settings(option or [], name).items():

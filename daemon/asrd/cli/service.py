@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asrd.cli.exits import Exit
-from asrd.cli.options import JsonOption
+from asrd.cli.exits import Exit, report
+from asrd.cli.options import StateJsonOption
+from asrd.errors import AsrdError
 
 if TYPE_CHECKING:
     from asrd.cli.managers.base import Manager
@@ -37,9 +38,21 @@ def install(
         bool,
         typer.Option("--print", help="Show the files and what would be run, and change nothing."),
     ] = False,
+    at_start: Annotated[
+        bool,
+        typer.Option(
+            "--at-start",
+            help="Start it with the machine or your session; else its first client does. An agent "
+            "of launchd starts at login in any case.",
+        ),
+    ] = False,
     gpu: Annotated[bool, typer.Option("--gpu", help="Let it use NVIDIA's GPUs (systemd).")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Write over files that were changed by hand.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Write over files that were changed by hand; enable what seems unable to run.",
+        ),
     ] = False,
 ) -> None:
     """Write the service's files and start it.
@@ -47,12 +60,12 @@ def install(
     The program is the asrd that runs this command. Where no manager answers, as in containers, the
     files are written all the same, and the commands to run later are told.
     """
-    from asrd.cli import managing
+    from asrd.cli.managers import managing
     from asrd.cli.managers.program import running_program
     from asrd.cli.managers.runner import ProcessRunner
 
     manager = _manager(system)
-    plan = managing.plan_of(manager, running_program(), with_gpu=gpu)
+    plan = managing.plan_of(manager, running_program(), with_gpu=gpu, at_start=at_start)
     if print_:
         managing.show(plan)
     else:
@@ -67,22 +80,28 @@ def uninstall(
     ] = False,
 ) -> None:
     """Stop the service and remove its files; configuration and models stay."""
-    from asrd.cli import managing
+    from asrd.cli.managers import managing
     from asrd.cli.managers.runner import ProcessRunner
 
     managing.uninstall(_manager(system), ProcessRunner(), is_forced=force)
 
 
 @app.command()
-def status(system: ScopeOption = None, json: JsonOption = False) -> None:
+def status(system: ScopeOption = None, json: StateJsonOption = False) -> None:
     """Say how the service is: written, enabled, running, answering.
 
     Exit code 0 when it runs or waits for its first client, 69 when not.
     """
-    from asrd.cli import standing
+    from asrd.cli.managers import standing
     from asrd.cli.managers.runner import ProcessRunner
 
-    raise typer.Exit(standing.tell(_manager(system), ProcessRunner(), is_json=json))
+    try:
+        code = standing.tell(_manager(system), ProcessRunner(), is_json=json)
+    except AsrdError as error:
+        if json:
+            standing.tell_trouble(error)
+        raise typer.Exit(report(error)) from None
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -96,15 +115,15 @@ def logs(
     ] = False,
 ) -> None:
     """Print the service's log."""
-    from asrd.cli import managing
+    from asrd.cli.managers import managing
     from asrd.cli.managers.runner import ProcessRunner
 
     managing.show_log(_manager(system), ProcessRunner(), lines=lines, follow=follow)
 
 
 def _manager(is_system: bool | None) -> "Manager":
-    from asrd.cli.managers import choose
     from asrd.cli.managers.base import Scope
+    from asrd.cli.managers.choosing import choose
 
     if is_system is None:
         return choose(None)

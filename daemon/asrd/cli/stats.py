@@ -8,10 +8,10 @@ from asrd.cli.figures import (
     as_factor,
     as_level,
     as_milliseconds,
-    printable,
     troubles_of,
 )
 from asrd.cli.options import JsonOption, SocketOption
+from asrd.cli.plain import plain, plain_json
 from asrd.cli.printing import say
 from asrd.cli.tables import REPORT_COLUMNS, entry, render
 
@@ -33,10 +33,10 @@ def stats(json: JsonOption = False, socket: SocketOption = None) -> None:
 
 
 async def _ask(socket: "Path | None") -> "Stats":
-    from asrd.cli.reach import running
+    from asrd.cli.reach import answered, running
 
     async with running(socket) as client:
-        return await client.stats()
+        return await answered(client.stats())
 
 
 def _as_json(found: "Stats") -> str:
@@ -46,7 +46,7 @@ def _as_json(found: "Stats") -> str:
 
     fields = msgspec.to_builtins(found)
     del fields["type"]
-    return to_json(fields)
+    return plain_json(to_json(fields))
 
 
 # ── the head ──────────────────────────────────────────────────────────────────────────────────
@@ -60,12 +60,12 @@ def _lines(found: "Stats") -> Iterator[str]:
         facts = [f"load {group.get('load', 0):.2f}", slots]
         if group.get("level", 0) != found.level:
             facts.append(as_level(int(group.get("level", 0))))
-        yield from entry(f"  {printable(name)}: ", facts)
+        yield from entry(f"  {plain(name)}: ", facts)
     troubles = troubles_of(counters)
     if troubles:
         yield from entry("  ", troubles)
     if found.errors:
-        told = [f"{as_count(count)} {code}" for code, count in sorted(found.errors.items())]
+        told = [f"{as_count(count)} {plain(code)}" for code, count in sorted(found.errors.items())]
         yield from entry("  errors told: ", told)
     for table in (
         _table(found.queues, QUEUE_HEADINGS, _queue_cells),
@@ -171,4 +171,4 @@ def _batches(queues: Mapping[str, Queue]) -> str:
 
 
 def _name(queue: str) -> str:
-    return printable(queue.removeprefix("source:").removeprefix("provider:"))
+    return plain(queue.removeprefix("source:").removeprefix("provider:"))

@@ -15,10 +15,10 @@ def providers(incomplete: str) -> list[str]:
 
 def models_of_provider(context: typer.Context, incomplete: str) -> list[str]:
     """Models of the provider that the command names, or of the default one."""
+    from asrd.cli.configured import configured_provider
     from asrd.cli.known_models import read_known_models
-    from asrd.config import Config
 
-    provider = str(context.params.get("provider") or Config().provider)
+    provider = str(context.params.get("provider") or configured_provider())
     names = [entry.status.model for entry in read_known_models(only=provider).entries]
     return [name for name in names if name.startswith(incomplete)]
 

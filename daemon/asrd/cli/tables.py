@@ -77,7 +77,7 @@ def as_size(size_bytes: int) -> str:
     if size_bytes <= 0:
         return ""
     for unit, size in (("GB", 10**9), ("MB", 10**6)):
-        if size_bytes >= size:
+        if size_bytes >= 0.9995 * size:  # what would be rounded to a thousand of the next
             return f"{size_bytes / size:.{1 if unit == 'GB' else 0}f} {unit}"
     return f"{size_bytes / 1000:.0f} kB"
 

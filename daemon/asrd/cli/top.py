@@ -28,14 +28,18 @@ def top(
 ) -> None:
     """Watch the daemon at work: its queues, models and streams, live; q ends it.
 
-    Of a stream, P is the priority and L the rung of the ladder that load has put it on; one in
-    brackets has no client at present. Others' streams are seen by root and the daemon's own user
+    Of a stream, P is the priority and L the rung of the ladder that load has put it on. BACKLOG is
+    audio that was not read yet, DELAY the time from the end of speech to its text, DROPPED audio
+    that was given up for lack of time. One in brackets has no client at present. RTF, the real-time
+    factor, is time spent decoding over audio decoded. A screen of 110 columns has more of it.
+
+    Others' streams are seen by root and the daemon's own user
     alone. In a pipe it prints one look and ends. `asrd status` is for one glance, `asrd stats` for
     all numbers.
     """
     import asyncio
 
-    from asrd.cli.watching import Watch, watch
+    from asrd.cli.screens.watching import Watch, watch
     from asrd.paths import default_socket_path
 
     wanted = Watch(

@@ -91,11 +91,14 @@ def transcribe(
 
 def _sample_of(provider: str | None) -> Path:
     """The recording that the engine ships; where the daemon is to choose one, the default's."""
+    from asrd.cli.configured import configured_provider
     from asrd.config import Config
     from asrd.providers.catalogue import AUTO
     from asrd.providers.registry import discover
 
-    engine = Config().provider if provider in (None, AUTO) else str(provider)
+    engine = provider or configured_provider()
+    if engine == AUTO:
+        engine = Config().provider
     recording = discover().get(engine).provider.sample()
     if recording is None:
         raise CommandError(f"{engine} ships no recording", Exit.NO_INPUT, "name a file of your own")

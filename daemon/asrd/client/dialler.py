@@ -19,9 +19,12 @@ SPAWN_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 5.0
 KEPT_STDERR_BYTES = 8192
 
+UNSEEN = ("--monitor=none", "--no-trace")
+"""Whatever is configured: the address belongs to the daemon that runs all day, and a collector that
+is not there would hold up every end."""
+
 # -P: a file in the working directory must not stand in for a module of ours.
-OWN_DAEMON = (sys.executable, "-P", "-m", "asrd", "serve", "--stdio", "--monitor=none")
-"""Not monitored, whatever is configured: the address belongs to the daemon that runs all day."""
+OWN_DAEMON = (sys.executable, "-P", "-m", "asrd", "serve", "--stdio", *UNSEEN)
 
 
 class Dialler(Protocol):

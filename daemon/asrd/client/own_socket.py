@@ -7,14 +7,14 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from asrd.client.dialler import SPAWN_TIMEOUT_S, OwnDaemon
+from asrd.client.dialler import SPAWN_TIMEOUT_S, UNSEEN, OwnDaemon
 from asrd.client.errors import Unreachable
 from asrd.client.raw import answers
 
 LOOK_EVERY_S = 0.02
 
 # -P: a file in the working directory must not stand in for a module of ours.
-TIED_DAEMON = (sys.executable, "-P", "-m", "asrd.cli.tied", "--monitor=none")
+TIED_DAEMON = (sys.executable, "-P", "-m", "asrd.cli.tied", *UNSEEN)
 
 
 @contextlib.asynccontextmanager

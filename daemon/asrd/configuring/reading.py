@@ -20,8 +20,7 @@ from asrd.configuring.layers import (
 from asrd.configuring.schema import Path
 from asrd.configuring.secret_files import resolved
 from asrd.errors import StartupError
-
-EX_CONFIG = 78
+from asrd.exit_codes import Exit
 
 FLAGS = "flags"
 
@@ -72,7 +71,7 @@ def read(places: Places, flags: Flags = no_flags, *, with_secrets: bool = True) 
     problems = [each for layer in layers for each in layer.problems]
     problems += [*secrets.problems, *wrong]
     if config is None or problems:
-        raise StartupError("\n".join(problems), EX_CONFIG)
+        raise StartupError("\n".join(problems), Exit.CONFIG)
     return Reading(
         config=config,
         values=values,

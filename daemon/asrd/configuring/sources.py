@@ -23,11 +23,10 @@ from asrd.configuring.layers import OTHER_VARIABLES, PREFIX, Layer, layer_of
 from asrd.configuring.schema import Path, Takes, is_map, is_table
 from asrd.configuring.words import from_text, settled_value, variable_of
 from asrd.errors import StartupError
+from asrd.exit_codes import Exit
 
 MAX_FILE_BYTES = 2**20
 """Of a configuration file. What is larger is none."""
-
-EX_NOINPUT = 66
 
 
 @cache
@@ -64,7 +63,7 @@ class _Bounded:
         with self._path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
-            raise StartupError(f"{self._path} is larger than {MAX_FILE_BYTES} bytes", EX_NOINPUT)
+            raise StartupError(f"{self._path} is larger than {MAX_FILE_BYTES} bytes", Exit.NO_INPUT)
         return io.BytesIO(data)
 
 
@@ -80,7 +79,7 @@ def file_layer(path: FilePath, *, must_exist: bool) -> Layer | None:
     try:
         tree = TomlConfigSettingsSource(_shape(), cast(FilePath, _Bounded(path)))()
     except OSError as error:
-        raise StartupError(f"cannot read {name}: {error.strerror}", EX_NOINPUT) from None
+        raise StartupError(f"cannot read {name}: {error.strerror}", Exit.NO_INPUT) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         return Layer(name=name, problems=(f"{name} is not TOML: {error}",))
     return layer_of(name, tree, lambda _: name)

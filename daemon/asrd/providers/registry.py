@@ -67,7 +67,8 @@ class Registry:
         entry = self.registered.get(name)
         if entry is None:
             near = get_close_matches(name, self.registered, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {sorted(self.registered)}"
+            known = ", ".join(sorted(self.registered))
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {known}"
             reason = f" (its plugin is broken: {self.broken[name]})" if name in self.broken else ""
             raise UnknownProvider(f"there is no provider {name[:64]!r}{reason}; {hint}")
         return entry

@@ -45,6 +45,7 @@ class ProviderHealth(Struct, frozen=True, kw_only=True):
     remedy: str = ""
     is_default: bool = False
     is_required: bool = False
+    is_loadable: bool = False
     breaker: Literal["closed", "open", "half_open"] = "closed"
     models: list[ModelHealth] = []
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from asrd.cli.exits import CommandError
-from asrd.cli.managers import choose
 from asrd.cli.managers.base import Scope
+from asrd.cli.managers.choosing import choose
 from asrd.cli.managers.systemd import Systemd
 
 

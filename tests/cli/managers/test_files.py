@@ -89,9 +89,15 @@ def test_without_permission_the_way_out_is_told(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("tempfile.mkstemp", refuse)
-    with pytest.raises(CommandError, match=r"cannot write .*: Permission denied: .*sudo") as caught:
+    with pytest.raises(
+        CommandError, match=r"cannot write .*: Permission denied: .*yours"
+    ) as caught:
         a_file(tmp_path).write()
     assert caught.value.code == 77
+    assert "--user" not in str(caught.value)  # which it was
+    monkeypatch.setattr(files, "MACHINES_FOLDER", tmp_path)
+    with pytest.raises(CommandError, match="run it with sudo, or with --user"):
+        a_file(tmp_path).write()
 
 
 def test_a_folder_of_drop_ins_goes_with_its_last(tmp_path: Path) -> None:
@@ -104,6 +110,23 @@ def test_a_folder_of_drop_ins_goes_with_its_last(tmp_path: Path) -> None:
     files.remove(folder / "own.conf")
     assert not folder.exists()
     files.remove(folder / "own.conf")
+
+
+@pytest.mark.timeout(10)
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """A FIFO would be waited for until somebody writes."""
+    path = a_file(tmp_path).path
+    os.mkfifo(path)
+    for look in (a_file(tmp_path).look, lambda: files.read(path), lambda: files.is_ours(path)):
+        with pytest.raises(CommandError, match=r"a\.service is no regular file: remove") as caught:
+            look()
+        assert caught.value.code == 78
+    (tmp_path / "b").mkdir()
+    with pytest.raises(CommandError, match="is no regular file"):
+        files.read(tmp_path / "b")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    assert files.read(link) == ""
 
 
 def test_a_huge_file_is_not_read_whole(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from asrd.cli.exits import CommandError
-from asrd.cli.managers.base import Done, Scope
+from asrd.cli.managers.base import Command, Done, Scope
 from asrd.cli.managers.systemd import ALIVE, Systemd
 from support.fake_runner import FakeRunner
 
@@ -113,3 +113,37 @@ def test_the_log_is_that_of_the_scope() -> None:
     user = systemd().log_command(lines=5, follow=True)
     assert user == ("journalctl", "--user", "--unit=asrd", "--lines=5", "--no-pager", "--follow")
     assert "--user" not in systemd(Scope.SYSTEM).log_command(lines=5, follow=False)
+
+
+def lines_of(commands: tuple[Command, ...]) -> list[str]:
+    return [" ".join(command.argv) for command in commands]
+
+
+def test_the_service_itself_is_enabled_where_that_is_asked_for() -> None:
+    assert lines_of(systemd().on_install(at_start=False))[-1].endswith(" --now asrd.socket")
+    assert lines_of(systemd(Scope.SYSTEM).on_install(at_start=True)) == [
+        "systemctl daemon-reload",
+        "systemctl enable --now asrd.socket asrd.service",
+    ]
+    for scope in Scope:
+        assert "first client" in systemd(scope).keeps(at_start=False)
+        assert "first client" not in systemd(scope).keeps(at_start=True)
+
+
+def test_only_what_is_there_is_disabled() -> None:
+    """`systemctl disable` fails as a whole where one of its units has no file."""
+    stopping, disabling = systemd().before_removal([Path("/f/asrd.service")])
+    assert lines_of((stopping, disabling)) == [
+        "systemctl --user stop asrd.socket",
+        "systemctl --user disable --now asrd.service",
+    ]
+    assert (stopping.may_fail, disabling.may_fail) == (True, False)
+    (only,) = systemd().before_removal([Path("/f/asrd.service.d/gpu.conf")])
+    assert only.may_fail
+
+
+def test_whom_the_machines_daemon_serves_is_said() -> None:
+    said = systemd(Scope.SYSTEM).keeps(at_start=False)
+    for words in ("root alone", "SocketGroup=audio", 'groups = ["audio"]', "--socket /s"):
+        assert words in said
+    assert "--socket" not in systemd(Scope.USER).keeps(at_start=False)

@@ -85,8 +85,8 @@ def test_launchd_is_given_each_word(folder: str) -> None:
     shipped = read_template("launchd", "org.asrd.asrd.plist")
     program = [f"/{folder}/<&>/python", "-m", "asrd"]
     agent = plistlib.loads(with_program_arguments(shipped, program).encode())
-    assert agent["ProgramArguments"] == [*program, "serve"]
     rest = plistlib.loads(shipped.encode())
+    assert agent["ProgramArguments"] == [*program, *rest["ProgramArguments"][1:]]
     assert {**agent, "ProgramArguments": rest["ProgramArguments"]} == rest
 
 

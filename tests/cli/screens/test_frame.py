@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.text import Text
 
-from asrd.cli.looks import Look
 from asrd.cli.screens.frame import LOST, frame, lost_frame
 from asrd.cli.screens.glyphs import ASCII, LINES, Glyphs
+from asrd.cli.screens.looks import Look
 from asrd.wire.reports import ModelHealth, ProviderHealth
 from support.looks import BARE, QUEUE, health, look, stats, stream
 
@@ -30,7 +30,7 @@ def lines_of(found: Look, width: int = 80, height: int = 24, **more: Any) -> lis
 def test_a_busy_daemon_at_80_by_24() -> None:
     assert lines_of(look(), foot="q quits") == [
         "asrd 0.1.0  ready  up 1 h 2 min  level 2 (fewer partials, smaller models)",
-        "2 streams, 1 session, 1 waiting, real-time factor 0.123, 144 MB",
+        "2 streams, 1 client, 24 gone, 1 waiting, real-time factor 0.123, 144 MB",
         "nothing went wrong",
         "slots local       ━━━━━━━━──────── 1/2 in use   load 0.88   level 2",
         "QUEUE                 WAITING WAIT P50     P95 DECODE P50     P95    RTF DROPPED",
@@ -39,12 +39,34 @@ def test_a_busy_daemon_at_80_by_24() -> None:
         "MODEL                    STATE       STREAMS  MEMORY     GPU  DECODE NOTE",
         "echo                     ready             2   35 MB",
         "voice activity           ready                 39 MB",
-        "STREAM    SOURCE   P STATE          dBFS READ BY       L BACKLOG   DELAY DROPPED",
-        "s1/2      mic      1 waiting  ━━╸──  -30 echo              7.2 s",
-        "s1/1      mic      1 speaking ━━╸──  -30 echo",
+        "STREAM    CLIENT        SOURCE   P STATE          dBFS L BACKLOG   DELAY DROPPED",
+        "s1/2      a recorder    mic      1 waiting  ━━╸──  -30     7.2 s",
+        "s1/1      a recorder    mic      1 speaking ━━╸──  -30",
         *[""] * 10,
         "q quits",
     ]
+
+
+@pytest.mark.parametrize("width", range(1, 80))
+def test_a_screen_too_narrow_has_fewer_columns_and_none_that_is_cut(width: int) -> None:
+    """But for the first, where it has no room either."""
+    for line in lines_of(look(), width):
+        if line.startswith(("STREAM ", "QUEUE ", "MODEL ")):
+            assert "…" not in line or width < 24
+
+
+def test_what_clients_call_their_sources_pushes_nothing_off() -> None:
+    """Where audio waits or was dropped comes first, then microphone and system."""
+    calm = QUEUE | {"depth": 0, "dropped_s": 0.0}
+    names = [*(f"a{number}" for number in range(30)), "mic", "system"]
+    queues = {f"source:{name}": calm for name in names} | {
+        "source:z1": calm | {"dropped_s": 0.5},
+        "source:z2": calm | {"depth": 1},
+    }
+    lines = lines_of(look(of_stats=stats(queues=queues)), height=40)
+    first = lines.index(next(line for line in lines if line.startswith("all ")))
+    shown = [line.split()[0] for line in lines[first + 1 : first + 6]]
+    assert shown == ["z2", "z1", "mic", "system", "a0"]
 
 
 def test_a_wide_screen_has_more_columns_and_room_between_its_parts() -> None:
@@ -89,7 +111,7 @@ def test_many_queues_and_models_leave_room_for_streams() -> None:
     ("changes", "row"),
     [
         (
-            {"state": "unavailable", "problem": "not loaded; the first stream loads it"},
+            {"state": "unavailable", "problem": "one has to ask", "is_loadable": True},
             "echo                     not loaded",
         ),
         (

@@ -40,6 +40,8 @@ def test_what_is_cut_shows_it() -> None:
 def test_a_name_has_no_characters_without_a_width() -> None:
     assert shown("e\u0301\u200d\ufe0f\x1b\n大", LINES) == "é\N{REPLACEMENT CHARACTER} 大"
     assert shown("größe", ASCII) == "gr??e"
+    family = "\N{WOMAN}\u200d\N{WOMAN}\u200d\N{GIRL}"
+    assert shown(family, LINES) == "\N{WOMAN}\N{WOMAN}\N{GIRL}"  # two columns each, everywhere
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ def test_a_calm_daemon_fits_a_screen_and_needs_nothing() -> None:
     assert report_lines(look(of_stats=stats(**CALM))) == [
         "asrd 0.1.0 is ready, up for 1 h 2 min, 144 MB",
         "  socket:  /run/asrd/asrd.sock",
-        "  streams: 2 streams of 1 session, 1 waiting",
+        "  streams: 2 streams of 1 client, 1 waiting, 24 gone, may resume",
         "  service: level 0 (everybody gets all), partials every 4 s",
-        "  local:   load 0.10, 0 of 1 slots in use, real-time factor 0.123",
+        "  speed:   real-time factor 0.123",
+        "  local:   load 0.10, 0 of 1 slots in use",
         "  trouble: none since the start",
         "",
         "MODEL           STATE  STREAMS  MEMORY",
@@ -76,7 +77,11 @@ def test_a_remedy_can_be_pasted_and_one_who_only_waits_to_be_loaded_needs_none()
         breaker="open",
     )
     lazy = ProviderHealth(
-        state="unavailable", model="base", problem="not loaded; it will be", is_required=True
+        state="unavailable",
+        model="base",
+        problem="one has to ask",
+        is_required=True,
+        is_loadable=True,
     )
     of_health = health(providers={"whisper": missing, "lazy": lazy})
     lines = report_lines(look(of_health, stats(**CALM)))

@@ -54,4 +54,6 @@ def test_a_stream_whose_client_has_gone_is_in_brackets() -> None:
 def test_what_is_nothing_is_an_empty_cell() -> None:
     quiet = stream(audio_dbfs=None, model="tiny", state="opening", level=3)
     line = stream_table([quiet], 0, width=80, rows=2, glyphs=LINES)[1].plain
-    assert line.split() == ["s1/1", "mic", "1", "opening", "-", "echo/tiny", "3"]
+    assert line.split() == ["s1/1", "a", "recorder", "mic", "1", "opening", "-", "3"]
+    wide = stream_table([quiet], 0, width=110, rows=2, glyphs=LINES)[1].plain
+    assert wide.split()[7:] == ["echo/tiny", "3"]

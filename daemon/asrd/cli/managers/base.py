@@ -1,7 +1,7 @@
 """What every service manager is asked for. Commands are data here; who runs them is handed in."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -46,10 +46,15 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command of the manager's own program. `may_fail`: that it fails is no problem."""
+    """A command of the manager's own program. `may_fail`: that it fails is no problem.
+
+    Where it ends with one of `busy_codes` it is run again, after each of `pauses_s`.
+    """
 
     argv: tuple[str, ...]
     may_fail: bool = False
+    busy_codes: tuple[int, ...] = ()
+    pauses_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +110,12 @@ class Manager(abc.ABC):
         """Why no such manager answers here; "" where one does."""
 
     @abc.abstractmethod
-    def on_install(self) -> tuple[Command, ...]:
-        """What is run once the files are written."""
+    def on_install(self, *, at_start: bool) -> tuple[Command, ...]:
+        """What is run once the files are written. `at_start`: it does not wait for a client."""
 
     @abc.abstractmethod
-    def before_removal(self) -> tuple[Command, ...]:
-        """What is run before the files are removed."""
+    def before_removal(self, present: Collection[Path]) -> tuple[Command, ...]:
+        """What is run before the files that are present are removed."""
 
     @abc.abstractmethod
     def after_removal(self) -> tuple[Command, ...]:
@@ -129,5 +134,9 @@ class Manager(abc.ABC):
         """What prints the daemon's log."""
 
     @abc.abstractmethod
-    def keeps(self) -> str:
-        """When it keeps the daemon running, in a sentence; how to have it run longer."""
+    def keeps(self, *, at_start: bool) -> str:
+        """When the daemon runs, and what is still to be done for that, or for those it serves."""
+
+    def has_socket(self, units: Sequence[Unit]) -> bool:
+        """Whether it listens by itself, so that a connection would start the daemon."""
+        return any(unit.is_active for unit in units)

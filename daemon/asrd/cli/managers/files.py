@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from dataclasses import dataclass
 from enum import Enum
@@ -20,6 +21,12 @@ MAX_FILE_BYTES = 65536
 """A service's file is one or two thousand bytes; more is nobody's service."""
 
 MODE = 0o644
+
+MACHINES_FOLDER = Path("/etc")
+"""Where files are the whole machine's."""
+
+_ASKING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""To open a FIFO with it does not wait for somebody who writes."""
 
 _NOTE = "Written by `asrd service install`; sha256 of the rest: "
 _DIGEST = re.compile(re.escape(_NOTE) + r"([0-9a-f]{64})")
@@ -77,7 +84,7 @@ class ServiceFile:
                 Path(name).unlink(missing_ok=True)
                 raise
         except OSError as error:
-            raise refused(f"cannot write {self.path}", error) from error
+            raise refused("cannot write", self.path, error) from error
 
 
 def signed(text: str) -> str:
@@ -101,15 +108,32 @@ def is_ours(path: Path) -> bool:
 
 
 def read(path: Path) -> str | None:
-    """What stands in it; None where there is nothing. Raises CommandError."""
+    """What stands in it as text; None where there is nothing. Raises CommandError."""
+    found = read_bytes(path)
+    return None if found is None else found.decode(errors="replace")
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """What stands in it; None where there is nothing. Raises CommandError.
+
+    A link to nowhere, or to what is no file, is something that must not be written over unasked,
+    and has nothing in it.
+    """
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_FILE_BYTES).decode(errors="replace")
+        descriptor = os.open(path, _ASKING)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                with open(descriptor, "rb", closefd=False) as file:
+                    return file.read(MAX_FILE_BYTES)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
-        # A link to nowhere is something: it must not be written over unasked.
-        return "" if path.is_symlink() else None
+        return b"" if path.is_symlink() else None
     except OSError as error:
-        raise refused(f"cannot read {path}", error) from error
+        raise refused("cannot read", path, error) from error
+    if path.is_symlink():
+        return b""
+    raise CommandError(f"{path} is no regular file", Exit.CONFIG, "remove it yourself")
 
 
 def remove(path: Path) -> None:
@@ -117,18 +141,22 @@ def remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise refused(f"cannot remove {path}", error) from error
+        raise refused("cannot remove", path, error) from error
     if path.parent.suffix == ".d":
         with contextlib.suppress(OSError):  # it holds somebody else's
             path.parent.rmdir()
 
 
-def refused(what: str, error: OSError) -> CommandError:
+def refused(what: str, path: Path, error: OSError) -> CommandError:
     """What an error of the file system becomes: without permission 77, else 74."""
     if isinstance(error, PermissionError):
-        remedy = "run it with sudo, or with --user for a service of your own"
-        return CommandError(f"{what}: {error.strerror}", Exit.NOT_PERMITTED, remedy)
-    return CommandError(f"{what}: {error.strerror}", Exit.IO, "make room, or put it right by hand")
+        remedy = "see to whom it belongs, and its folder: it should be yours"
+        if path.is_relative_to(MACHINES_FOLDER):
+            remedy = "run it with sudo, or with --user for a service of your own"
+        return CommandError(f"{what} {path}: {error.strerror}", Exit.NOT_PERMITTED, remedy)
+    return CommandError(
+        f"{what} {path}: {error.strerror}", Exit.IO, "make room, or put it right by hand"
+    )
 
 
 def _digest(text: str) -> str:

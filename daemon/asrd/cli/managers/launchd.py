@@ -2,19 +2,25 @@
 
 import plistlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from asrd.cli.managers.base import Command, Manager, Runner, Scope, Unit
-from asrd.cli.managers.files import ServiceFile, signed
+from asrd.cli.managers.files import ServiceFile, read_bytes, signed
 from asrd.cli.managers.templates import for_user, read_template, with_program_arguments
 from asrd.paths import default_socket_path
 
 LABEL = "org.asrd.asrd"
 PLIST = f"{LABEL}.plist"
 ASK_TIMEOUT_S = 10.0
+
+BUSY_CODES = (5, 37)
+"""EIO and EALREADY: how `launchctl bootstrap` ends while the agent of before is still ending."""
+
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, 5.0)
+"""Together the agent's ExitTimeOut, behind which launchd kills what is left of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +47,7 @@ class Launchd(Manager):
 
     def files(self, program: Sequence[str], *, with_gpu: bool) -> tuple[ServiceFile, ...]:
         """See `Manager`. Metal needs nothing that an agent does not have."""
-        shipped = for_user(read_template("launchd", PLIST), home=self.home, uid=self.uid)
-        text = with_program_arguments(shipped, program)
+        text = with_program_arguments(self._shipped(), program)
         return (ServiceFile(path=self.path, text=signed(text)),)
 
     def paths(self) -> tuple[Path, ...]:
@@ -54,15 +59,22 @@ class Launchd(Manager):
         done = runner.run(("launchctl", "print", self._domain), timeout_s=ASK_TIMEOUT_S)
         return "" if done.code == 0 else done.problem
 
-    def on_install(self) -> tuple[Command, ...]:
-        """See `Manager`. What is loaded already has to go before it can be loaded anew."""
+    def on_install(self, *, at_start: bool) -> tuple[Command, ...]:
+        """See `Manager`. What is loaded already has to go before it can be loaded anew.
+
+        An agent starts at login in any case.
+        """
         return (
             Command(argv=("launchctl", "bootout", self._target), may_fail=True),
             Command(argv=("launchctl", "enable", self._target)),
-            Command(argv=("launchctl", "bootstrap", self._domain, str(self.path))),
+            Command(
+                argv=("launchctl", "bootstrap", self._domain, str(self.path)),
+                busy_codes=BUSY_CODES,
+                pauses_s=PAUSES_S,
+            ),
         )
 
-    def before_removal(self) -> tuple[Command, ...]:
+    def before_removal(self, present: Collection[Path]) -> tuple[Command, ...]:
         """See `Manager`."""
         return (Command(argv=("launchctl", "bootout", self._target), may_fail=True),)
 
@@ -99,9 +111,13 @@ class Launchd(Manager):
         following = ["-F"] if follow else []
         return ("tail", "-n", str(lines), *following, self._log_path())
 
-    def keeps(self) -> str:
+    def keeps(self, *, at_start: bool) -> str:
         """See `Manager`."""
         return "it runs while you are logged in"
+
+    def has_socket(self, units: Sequence[Unit]) -> bool:
+        """See `Manager`. launchd listens for every agent that it knows."""
+        return any(unit.is_known for unit in units)
 
     @property
     def _domain(self) -> str:
@@ -111,12 +127,22 @@ class Launchd(Manager):
     def _target(self) -> str:
         return f"{self._domain}/{LABEL}"
 
+    def _shipped(self) -> str:
+        return for_user(read_template("launchd", PLIST), home=self.home, socket=self.socket)
+
     def _log_path(self) -> str:
         """Where the agent's stderr goes: as it is installed, else as it is shipped."""
-        text = for_user(read_template("launchd", PLIST), home=self.home, uid=self.uid)
-        if self.path.is_file():
-            text = self.path.read_text(encoding="utf-8")
-        return str(plistlib.loads(text.encode())["StandardErrorPath"])
+        installed = read_bytes(self.path) or b""
+        return _stderr_of(installed) or _stderr_of(self._shipped().encode())
+
+
+def _stderr_of(agent: bytes) -> str:
+    """What a property list, binary or not, says of it; "" where it says nothing or is none."""
+    try:
+        found = plistlib.loads(agent)["StandardErrorPath"]
+    except Exception:  # noqa: BLE001 - plistlib raises whatever a broken file makes it stumble over
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def _value(printed: str, key: str) -> str:

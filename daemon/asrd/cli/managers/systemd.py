@@ -1,7 +1,7 @@
 """systemd: of the machine, or of the user."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -35,7 +35,17 @@ HIDDEN = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - named, not used
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 
 ASK_TIMEOUT_S = 10.0
-LINGERING = Path("/var/lib/systemd/linger")
+
+
+ADMITTING = """\
+root alone may connect to {socket}; to admit a group, such as audio:
+  systemctl edit asrd.socket   [Socket]
+                               SocketGroup=audio
+                               SocketMode=0660
+  /etc/asrd/config.toml        [access]
+                               groups = ["audio"]
+  systemctl restart asrd.socket asrd.service
+and its members say where it is: asrd pipe --socket {socket}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +101,18 @@ class Systemd(Manager):
             return ""
         return done.problem
 
-    def on_install(self) -> tuple[Command, ...]:
+    def on_install(self, *, at_start: bool) -> tuple[Command, ...]:
         """See `Manager`."""
-        return (self._command("daemon-reload"), self._command("enable", "--now", SOCKET))
+        units = (SOCKET, SERVICE) if at_start else (SOCKET,)
+        return (self._command("daemon-reload"), self._command("enable", "--now", *units))
 
-    def before_removal(self) -> tuple[Command, ...]:
-        """See `Manager`."""
-        return (self._command("disable", "--now", SOCKET, SERVICE),)
+    def before_removal(self, present: Collection[Path]) -> tuple[Command, ...]:
+        """See `Manager`. To disable a unit without a file is an error; it may run all the same."""
+        there = [unit for unit in (SOCKET, SERVICE) if self.folder / unit in present]
+        gone = [unit for unit in (SOCKET, SERVICE) if unit not in there]
+        stopping = Command(argv=self._systemctl("stop", *gone), may_fail=True)
+        disabling = self._command("disable", "--now", *there)
+        return ((stopping,) if gone else ()) + ((disabling,) if there else ())
 
     def after_removal(self) -> tuple[Command, ...]:
         """See `Manager`."""
@@ -124,13 +139,15 @@ class Systemd(Manager):
         following = ["--follow"] if follow else []
         return ("journalctl", *scope, "--unit=asrd", f"--lines={lines}", "--no-pager", *following)
 
-    def keeps(self) -> str:
+    def keeps(self, *, at_start: bool) -> str:
         """See `Manager`."""
         if self.scope is Scope.SYSTEM:
-            return "it starts with its first client, after every boot too"
+            begins = "with the machine" if at_start else "with its first client, after boots too"
+            return f"it starts {begins}\n{ADMITTING.format(socket=self.socket)}"
+        begins = "now and with each login" if at_start else "with its first client"
         return (
-            "it starts with its first client and ends with your last session; on a server let it "
-            "outlast that: loginctl enable-linger"
+            f"it starts {begins}, and ends with your last session; on a server let it outlast "
+            "that: loginctl enable-linger"
         )
 
     def _command(self, *arguments: str) -> Command:

@@ -1,6 +1,6 @@
 """The service files that asrd ships, and the one line in them that is changed.
 
-Of launchd's also the two that name a folder of the user.
+Of launchd's also those that name the user's home and socket.
 
 They are data: in an installed package beside its code, in a source tree where packagers find them.
 """
@@ -19,6 +19,8 @@ _SOURCE_FOLDERS = {"systemd": "systemd", "launchd": "contrib/launchd"}
 
 _REFUSED = "\"'\\$"
 """What systemd takes in no program's path, however it is quoted; `$` is a variable in arguments."""
+
+_SOCKET = "/tmp/asrd-501/asrd.sock"  # noqa: S108 - what stands in the agent for one's own
 
 _EXEC_START = re.compile(r"^ExecStart=\S+", re.MULTILINE)
 _PROGRAM_ARGUMENTS = re.compile(
@@ -53,10 +55,11 @@ def with_program_arguments(template: str, program: Sequence[str]) -> str:
     return _replaced(_PROGRAM_ARGUMENTS, template, found[1] + strings)
 
 
-def for_user(template: str, *, home: Path, uid: int) -> str:
+def for_user(template: str, *, home: Path, socket: Path) -> str:
     """A launchd agent of that user: launchd expands neither `~` nor variables."""
     text = template.replace("<string>/Users/YOU/", f"<string>{escape(_word(str(home)))}/")
-    return text.replace("<string>/tmp/asrd-501/", f"<string>/tmp/asrd-{uid}/")
+    shipped, own = (f"<string>{path}</string>" for path in (_SOCKET, escape(_word(str(socket)))))
+    return text.replace(shipped, own)
 
 
 def _replaced(pattern: re.Pattern[str], template: str, replacement: str) -> str:

@@ -1,1 +1,1 @@
-"""Whole screens of `asrd status` and `asrd top`: from what a daemon tells to lines. Pure."""
+"""What `asrd status` and `asrd top` show: looks made lines, and the terminal as a stage."""

@@ -7,15 +7,15 @@ from msgspec import UnsetType
 from rich.text import Text
 
 from asrd.cli.figures import (
+    BUSY_LOAD,
     all_troubles,
     as_amount,
     as_count,
     as_factor,
     as_level,
     as_milliseconds,
-    as_words,
+    as_state,
 )
-from asrd.cli.looks import Look
 from asrd.cli.screens.glyphs import (
     ALARM,
     GOOD,
@@ -32,7 +32,9 @@ from asrd.cli.screens.glyphs import (
     row,
     shown,
 )
+from asrd.cli.screens.looks import Look
 from asrd.cli.screens.models import told_models
+from asrd.cli.screens.queues import clients_of, sources_of
 from asrd.cli.screens.streams import stream_table
 from asrd.cli.tables import as_size, as_span
 
@@ -43,12 +45,10 @@ WIDE_COLUMNS = 110
 
 LOST = "no answer, trying again each second"
 
-BUSY_LOAD = 0.8
 FULL_SHARE = 0.8
-"""From here on a load, or a queue, stands out."""
+"""From here on a queue stands out."""
 
 STATE_STYLES = {"ready": GOOD, "degraded": WARNING, "unavailable": ALARM}
-SOURCE = "source:"
 BETWEEN = "   "
 
 QUEUES = (
@@ -124,9 +124,7 @@ def lost_frame(lines: list[Text], problem: str, *, width: int, glyphs: Glyphs) -
 
 def _head(look: Look, width: int, glyphs: Glyphs) -> Iterator[Text]:
     health, stats = look.health, look.stats
-    state = as_words(health.state)
-    if health.state == "degraded":
-        state += ", ready" if health.ready else ", not ready"
+    state = as_state(health.state, is_ready=health.ready)
     rung = Text(as_level(stats.level), style=WARNING if stats.level else "")
     parts = [
         Text(shown(look.server, glyphs), style=HEADING),
@@ -140,7 +138,7 @@ def _head(look: Look, width: int, glyphs: Glyphs) -> Iterator[Text]:
     counters = stats.counters
     facts = [
         as_amount(counters.get("streams_open", 0), "stream"),
-        as_amount(counters.get("sessions", 0), "session"),
+        *clients_of(counters, is_brief=width < WIDE_COLUMNS),
         f"{as_count(counters.get('streams_waiting', 0))} waiting",
     ]
     if stats.real_time_factor is not None:
@@ -149,7 +147,8 @@ def _head(look: Look, width: int, glyphs: Glyphs) -> Iterator[Text]:
         facts.append(as_size(health.memory_bytes))
     yield Text(", ".join(facts))
     troubles = all_troubles(counters, stats.errors)
-    yield Text("; ".join(troubles), WARNING) if troubles else Text("nothing went wrong", QUIET)
+    wrong = Text(shown("; ".join(troubles), glyphs), WARNING)
+    yield wrong if troubles else Text("nothing went wrong", QUIET)
 
 
 def _slots(look: Look, width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -180,11 +179,10 @@ def _slots(look: Look, width: int, glyphs: Glyphs) -> Iterator[Text]:
 def _queues(look: Look, width: int, glyphs: Glyphs) -> list[Text]:
     columns = laid_out(QUEUES, width)
     lines = [heading_row(columns, width, glyphs)]
-    for name, queue in sorted(look.stats.queues.items()):
-        if name.startswith(SOURCE):
-            cells = _queue_cells(queue, columns["bar"].width, glyphs)
-            cells["queue"] = Text(shown(name.removeprefix(SOURCE), glyphs))
-            lines.append(row(cells, columns, width, glyphs))
+    room = columns["bar"].width if "bar" in columns else 0
+    for name, queue in sources_of(look.stats.queues):
+        cells = _queue_cells(queue, room, glyphs) | {"queue": Text(shown(name, glyphs))}
+        lines.append(row(cells, columns, width, glyphs))
     everything: dict[str, Any] = {
         **look.stats.latencies,
         "real_time_factor": look.stats.real_time_factor,

@@ -1,7 +1,7 @@
 """Bars and cells of an exact width, in whatever characters the terminal can show."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from rich.cells import cell_len, get_character_cell_size, set_cell_size
@@ -94,15 +94,25 @@ class Column:
 
 
 def laid_out(columns: Iterable[Column], width: int) -> dict[str, Column]:
-    """The columns that a screen has room for, at their final widths, by key."""
+    """The columns that a screen has room for, at their final widths, by key.
+
+    On a screen narrower than those that every screen has, the last of them are left out.
+    """
     chosen = [column for column in columns if width >= column.from_columns]
-    left = width - sum(column.width for column in chosen) - (len(chosen) - 1)
+    while len(chosen) > 1 and _width_of(chosen) > width:
+        chosen.pop()
+    left = width - _width_of(chosen)
     placed: dict[str, Column] = {}
     for column in chosen:
         more = min(max(0, left), column.most - column.width) if column.grows else 0
         left -= more
         placed[column.key] = replace(column, width=column.width + more)
     return placed
+
+
+def _width_of(columns: Sequence[Column]) -> int:
+    """With the blanks between them."""
+    return sum(column.width for column in columns) + len(columns) - 1
 
 
 def heading_row(columns: dict[str, Column], width: int, glyphs: Glyphs) -> Text:

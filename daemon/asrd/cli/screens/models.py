@@ -7,9 +7,6 @@ from asrd.cli.figures import as_amount, as_words
 from asrd.wire.messages import Health
 from asrd.wire.reports import ModelHealth, ProviderHealth
 
-NOT_LOADED = "not loaded"
-"""What the problem of such a provider begins with."""
-
 
 @dataclass(frozen=True, slots=True)
 class ToldModel:
@@ -41,15 +38,10 @@ def told_models(health: Health) -> Iterator[ToldModel]:
         yield ToldModel("voice activity", voice, as_words(voice.state), voice.problem)
 
 
-def waits_to_be_loaded(provider: ProviderHealth) -> bool:
-    """Whether the provider has no model loaded and nothing stands against loading one."""
-    return not provider.models and provider.problem.startswith(NOT_LOADED)
-
-
 def _would_be(name: str, provider: ProviderHealth) -> ToldModel:
     model = ModelHealth(model=provider.model, state=provider.state, problem=provider.problem)
-    if waits_to_be_loaded(provider):
-        return ToldModel(_name(name, model), model, NOT_LOADED)
+    if provider.is_loadable:
+        return ToldModel(_name(name, model), model, "not loaded")
     return ToldModel(_name(name, model), model, as_words(model.state), provider.problem)
 
 

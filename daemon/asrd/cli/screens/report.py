@@ -5,24 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from asrd.cli.figures import (
+    BUSY_LOAD,
     all_troubles,
     as_amount,
     as_count,
     as_factor,
     as_level,
     as_milliseconds,
-    as_words,
-    printable,
+    as_state,
 )
-from asrd.cli.looks import Look
-from asrd.cli.screens.models import told_models, waits_to_be_loaded
+from asrd.cli.plain import plain
+from asrd.cli.screens.looks import Look
+from asrd.cli.screens.models import told_models
+from asrd.cli.screens.queues import clients_of, sources_of
 from asrd.cli.tables import REPORT_COLUMNS, as_size, as_span, entry, render
 
-SOURCE = "source:"
 MOST_ROWS = 6
 """Of a table; what is more is counted."""
-
-BUSY_LOAD = 0.8
 
 
 def report_lines(look: Look) -> list[str]:
@@ -43,22 +42,21 @@ def report_lines(look: Look) -> list[str]:
 def _head(look: Look) -> Iterator[str]:
     health, stats = look.health, look.stats
     counters = stats.counters
-    state = as_words(health.state)
-    if health.state == "degraded":
-        state += " but ready" if health.ready else " and not ready"
-    facts = [f"{printable(look.server)} is {state}", f"up for {as_span(health.uptime_s)}"]
+    state = as_state(health.state, is_ready=health.ready)
+    facts = [f"{plain(look.server)} is {state}", f"up for {as_span(health.uptime_s)}"]
     yield from entry("", [*facts, as_size(health.memory_bytes)])
-    yield from entry("  socket:  ", [printable(str(look.socket))])
+    yield from entry("  socket:  ", [plain(str(look.socket))])
     streams = as_amount(counters.get("streams_open", 0), "stream")
-    sessions = as_amount(counters.get("sessions", 0), "session")
+    clients, *gone = clients_of(counters, is_brief=False)
     waiting = f"{as_count(counters.get('streams_waiting', 0))} waiting"
-    yield from entry("  streams: ", [f"{streams} of {sessions}", waiting])
+    yield from entry("  streams: ", [f"{streams} of {clients}", waiting, *gone])
     yield from entry("  service: ", [as_level(stats.level), *_pace(look)])
-    factor = "" if (rtf := stats.real_time_factor) is None else f"real-time factor {as_factor(rtf)}"
+    if stats.real_time_factor is not None:
+        yield from entry("  speed:   ", [f"real-time factor {as_factor(stats.real_time_factor)}"])
     for name, group in sorted(stats.groups.items()):
         used = f"{group.get('running', 0):g} of {group.get('slots', 0):g} slots in use"
         load = f"load {group.get('load', 0):.2f}"
-        yield from entry(f"  {printable(name)}: ".ljust(11), [load, used, factor])
+        yield from entry(f"  {plain(name)}: ".ljust(11), [load, used])
     troubles = all_troubles(counters, stats.errors)
     yield from entry("  trouble: ", troubles or ["none since the start"])
 
@@ -78,7 +76,7 @@ def _models(look: Look) -> list[str]:
         model, last_ms = told.model, told.model.last_inference_ms
         rows.append(
             (
-                printable(told.name),
+                plain(told.name),
                 told.state,
                 as_count(model.streams) if model.streams else "",
                 "" if last_ms is None else as_milliseconds(last_ms),
@@ -95,11 +93,7 @@ def _latencies(look: Look) -> list[str]:
         *("DECODE P50", "P95", "P99", "RTF"),
     )
     stats = look.stats
-    rows = [
-        _row(printable(name.removeprefix(SOURCE)), queue)
-        for name, queue in sorted(stats.queues.items())
-        if name.startswith(SOURCE)
-    ]
+    rows = [_row(plain(name), queue) for name, queue in sources_of(stats.queues)]
     if stats.latencies.get("decode_ms"):
         everything = {**stats.latencies, "real_time_factor": stats.real_time_factor}
         rows.append(_row("all", everything))
@@ -150,14 +144,14 @@ def advice_on(look: Look) -> Iterator[Advice]:
     for name, provider in sorted(health.providers.items()):
         if not (provider.is_default or provider.is_required or provider.models):
             continue
-        if provider.problem and not waits_to_be_loaded(provider):
-            yield Advice(f"{printable(name)}: {printable(provider.problem)}")
+        if provider.problem and not provider.is_loadable:
+            yield Advice(f"{plain(name)}: {plain(provider.problem)}")
         if provider.remedy:
-            yield Advice(printable(provider.remedy), is_pasted=True)
+            yield Advice(plain(provider.remedy), is_pasted=True)
         if provider.breaker != "closed":
-            yield Advice(f"{printable(name)} has failed too often and is given a rest: see the log")
+            yield Advice(f"{plain(name)} has failed too often and is given a rest: see the log")
     if health.voice_activity is not None and health.voice_activity.problem:
-        yield Advice(f"voice activity: {printable(health.voice_activity.problem)}")
+        yield Advice(f"voice activity: {plain(health.voice_activity.problem)}")
     if health.state in ("starting", "warming_up"):
         yield Advice("models are being loaded: wait a little and look again")
     loads = [group.get("load", 0.0) for group in look.stats.groups.values()]

@@ -30,12 +30,12 @@ METER_COLUMNS = 5
 
 COLUMNS = (
     Column(key="stream", heading="STREAM", width=8, grows=True, most=12),
-    Column(key="client", heading="CLIENT", width=16, from_columns=110, grows=True, most=30),
+    Column(key="client", heading="CLIENT", width=13, grows=True, most=30),
     Column(key="source", heading="SOURCE", width=7, grows=True, most=14),
     Column(key="priority", heading="P", width=2, is_right=True),
     Column(key="state", heading="STATE", width=8),
     Column(key="meter", heading="dBFS", width=METER_COLUMNS + 5, is_right=True),
-    Column(key="reader", heading="READ BY", width=13, grows=True, most=32),
+    Column(key="reader", heading="READ BY", width=13, from_columns=110, grows=True, most=32),
     Column(key="level", heading="L", width=1, is_right=True),
     Column(key="backlog", heading="BACKLOG", width=7, is_right=True),
     Column(key="delay", heading="DELAY", width=7, is_right=True),

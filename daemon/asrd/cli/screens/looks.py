@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asrd.cli.plain import plain_json
+from asrd.cli.reach import answered
+from asrd.errors import AsrdError
 from asrd.wire.messages import Health, Stats
 
 if TYPE_CHECKING:
@@ -28,10 +31,15 @@ class Lost:
 
 
 async def look_at(client: "Client", socket: Path, *, streams: bool) -> Look:
-    """Ask for all of it. Raises Refused, ConnectionLost."""
-    health = await client.health()
-    stats = await client.stats(streams=streams)
+    """Ask for all of it. Raises CommandError, Refused, ConnectionLost."""
+    health = await answered(client.health())
+    stats = await answered(client.stats(streams=streams))
     return Look(socket=socket, server=client.welcome.server, health=health, stats=stats)
+
+
+def unreachable(error: AsrdError) -> dict[str, object]:
+    """The health of a daemon that does not answer us, and why."""
+    return {"state": "unreachable", "live": False, "ready": False, "problem": str(error)}
 
 
 def as_json(look: Look) -> str:
@@ -43,4 +51,4 @@ def as_json(look: Look) -> str:
     told = {"health": msgspec.to_builtins(look.health), "stats": msgspec.to_builtins(look.stats)}
     for fields in told.values():
         del fields["type"]
-    return to_json({"server": look.server, "socket": str(look.socket), **told})
+    return plain_json(to_json({"server": look.server, "socket": str(look.socket), **told}))

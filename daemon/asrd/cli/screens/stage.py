@@ -22,10 +22,12 @@ from rich.live import Live
 from rich.text import Text
 
 from asrd.cli.exits import Exit
-from asrd.cli.looks import Look, Lost
+from asrd.cli.progress import whole_screen
 from asrd.cli.screens.frame import frame, lost_frame
-from asrd.cli.screens.glyphs import Glyphs, glyphs_for
+from asrd.cli.screens.glyphs import Glyphs, cropped, glyphs_for
+from asrd.cli.screens.looks import Look, Lost
 from asrd.cli.screens.streams import ORDERS, next_order
+from asrd.cli.signals import DEADLY
 
 QUIT_KEYS = b"qQ"
 SORT_KEYS = b"sS"
@@ -51,12 +53,6 @@ def glyphs_here() -> Glyphs:
     The locale is asked as well: Python writes UTF-8 where that is C, and the terminal may not.
     """
     return glyphs_for((getattr(sys.stdout, "encoding", None), locale.getencoding()))
-
-
-def die_of(number: int) -> None:
-    """End as though the signal had never been caught, so that whoever sent it sees that."""
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
 
 
 class Stage:
@@ -116,6 +112,7 @@ class Stage:
 
     def _take(self) -> None:
         with contextlib.ExitStack() as taking:
+            taking.enter_context(whole_screen())
             self._take_signals(taking)
             if self._has_keys:
                 self._take_keys(taking)
@@ -129,7 +126,7 @@ class Stage:
             signal.SIGWINCH: self._draw,
             signal.SIGTSTP: self._suspend,
         }
-        for deadly in (signal.SIGTERM, signal.SIGHUP):
+        for deadly in DEADLY:
             handlers[deadly] = partial(self.end, 128 + deadly, deadly)
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
@@ -174,18 +171,20 @@ class Stage:
             self._draw()
 
     def _draw(self) -> None:
-        if self._live is None or self._look is None:
+        if self._live is None:
             return
         width, height = self._console.size
         foot = f"q quits   s sorts: {self._order}" if self._has_keys else "Ctrl-C quits"
-        lines = frame(
-            self._look,
-            width=width,
-            height=height,
-            glyphs=self._glyphs,
-            order=self._order,
-            foot=foot,
-        )
+        lines = [Text()] * (height - 1) + [cropped(Text(foot), width, self._glyphs)]
+        if self._look is not None:
+            lines = frame(
+                self._look,
+                width=width,
+                height=height,
+                glyphs=self._glyphs,
+                order=self._order,
+                foot=foot,
+            )
         if self._problem:
             lines = lost_frame(lines, self._problem, width=width, glyphs=self._glyphs)
         screen = Text("\n", no_wrap=True, overflow="crop").join(lines)

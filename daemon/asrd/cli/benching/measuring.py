@@ -1,25 +1,25 @@
 """The work of `asrd bench`: a daemon of its own for each setup, and what it takes.
 
-    load ─► warm up (so many streams, the head of the recording) ─► run, run, ... ─► figures
+    load ─► warm up (so many streams, the head of the recording) ─► run, run, ... ─► measurement
 
 What is measured is what `asrd serve` does with the same configuration and so many slots: providers
 spread their threads over the slots of the daemon that they are started by.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from asrd.cli.bench_figures import Figures, Setup, control_of, sweet_spot
-from asrd.cli.bench_report import Outcome, Subject
+from asrd.cli.benching.advice import control_of, sweet_spot
+from asrd.cli.benching.gauge import CpuTime, Gauge
+from asrd.cli.benching.measurements import Measurement, Setup
+from asrd.cli.benching.report import Outcome, Subject
 from asrd.cli.exits import CommandError, Exit, is_debugging, judge
 from asrd.cli.feeder import feeding
-from asrd.cli.gauge import CpuTime, Gauge
 from asrd.cli.media import BLOCK_BYTES, SAMPLE_RATE, Media
 from asrd.cli.progress import Progress
 from asrd.cli.reach import CLIENT_NAME, Wanted, arguments_of
+from asrd.cli.together import together
 from asrd.client import Client, Refused, Stream, StreamOptions, spawn
 from asrd.wire.messages import Closed, Error, Segment
 
@@ -31,8 +31,9 @@ WARM_UP, MEASURED = "warm-up", "bench"
 """The sources of the streams: the daemon counts each by itself."""
 
 LEAST_MEASURED_S = 2.0
-MOST_RUNS = 5
-"""Where a run is short there are more than were asked for, so that their differences show."""
+MOST_RUNS = 100
+"""Where a run is short there are more than were asked for: so many that together they take the
+time, as far as that is possible. Then their differences show, and what other programs do."""
 
 LEAST_SHARE = 0.01
 """Before so much is done, how long the rest will take is anybody's guess."""
@@ -97,13 +98,13 @@ class Bench:
         self._course.add(sum(map(self._work_s, setups)))
         for at, setup in enumerate(setups, start=1):
             self._course.begin(f"{_many(setup)} ({at} of {len(setups)})")
-            figures = await self._figures(setup)
-            self.outcome = replace(self.outcome, measured=(*self.outcome.measured, figures))
+            measured = await self._measure(setup)
+            self.outcome = replace(self.outcome, measured=(*self.outcome.measured, measured))
         extra = control_of(sweet_spot(self.outcome.measured))
         if extra is not None:
             self._course.add(self._work_s(extra))
             self._course.begin(f"{_many(extra)}, one slot")
-            control = await self._figures(extra)
+            control = await self._measure(extra)
             self.outcome = replace(self.outcome, control=control)
         self.outcome = replace(self.outcome, is_whole=True)
 
@@ -112,7 +113,7 @@ class Bench:
         warm_up_s = min(self._recording.audio_s, WARM_UP_BLOCKS)
         return setup.streams * (warm_up_s + self._repeat * self._recording.audio_s)
 
-    async def _figures(self, setup: Setup) -> Figures:
+    async def _measure(self, setup: Setup) -> Measurement:
         arguments = [f"--slots={setup.slots}", *arguments_of(self._wanted)]
         with Gauge() as gauge:
             async with spawn(
@@ -120,16 +121,17 @@ class Bench:
             ) as client:
                 head = self._recording.blocks[:WARM_UP_BLOCKS]
                 await self._run(client, setup.streams, head, WARM_UP)
-                before = gauge.cpu_time()
+                before, begin = gauge.cpu_time(), time.perf_counter()
                 runs_s = await self._runs(client, setup.streams)
                 used = _difference(gauge.cpu_time(), before)
+                watched_s = time.perf_counter() - begin
                 queue = (await client.stats()).queues[f"source:{MEASURED}"]
                 gpu_memory_bytes = sum(
                     model.gpu_memory_bytes
                     for provider in (await client.health()).providers.values()
                     for model in provider.models
                 )
-        return Figures(
+        return Measurement(
             setup=setup,
             audio_s=self._recording.audio_s,
             runs_s=tuple(runs_s),
@@ -137,8 +139,8 @@ class Bench:
             decode_p95_ms=queue["decode_ms"].get("p95", 0.0),
             memory_bytes=gauge.peak_bytes,
             gpu_memory_bytes=gpu_memory_bytes,
-            cores=used.own_s / sum(runs_s),
-            other_cores=max(0.0, used.others_s / sum(runs_s)),
+            cores=used.own_s / watched_s,
+            other_cores=max(0.0, used.others_s / watched_s),
             slots_used=queue["decode_s"] / sum(runs_s),
         )
 
@@ -164,7 +166,7 @@ class Bench:
         subject = replace(self.outcome.subject, provider=opened.provider, model=opened.model)
         self.outcome = replace(self.outcome, subject=subject)
         begin = time.perf_counter()
-        segments = await _together([self._read(stream, blocks) for stream in streams])
+        segments = await together([self._read(stream, blocks) for stream in streams])
         took_s = time.perf_counter() - begin
         if source == MEASURED and not all(segments):
             raise CommandError(
@@ -230,17 +232,6 @@ def rest_of(elapsed_s: float, share: float) -> str:
         return ""
     rest_s = elapsed_s * (1 - share) / share
     return f"{rest_s:.0f} s left" if rest_s < 100 else f"{rest_s / 60:.0f} min left"
-
-
-async def _together(jobs: Sequence[Coroutine[Any, Any, int]]) -> list[int]:
-    """Run them side by side, all to the end or to the first error."""
-    tasks = [asyncio.create_task(job) for job in jobs]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
 
 
 async def _sent(blocks: Sequence[bytes]) -> AsyncIterator[bytes]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asrd.cli.bench_figures import Figures, as_times
-from asrd.cli.bench_report import Outcome, title
+from asrd.cli.benching.measurements import Measurement, as_times
+from asrd.cli.benching.report import Outcome, title
 from asrd.cli.exits import CommandError, Exit
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ def check_plotting(path: Path) -> None:
     """
     if path.suffix.lower() != ".png":
         raise CommandError(f"{path} does not end in .png", Exit.USAGE, "name it so")
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir() raises for a name that is too long
         raise CommandError(f"{path} is a directory", Exit.USAGE, "name a file in it")
     if not path.parent.is_dir():
         raise CommandError(f"there is no folder {path.parent}", Exit.IO, "make it first")
-    if not _may_write(path):
-        raise CommandError(f"{path} may not be written", Exit.IO, "choose another place")
+    try:
+        _try_to_write(path)
+    except OSError as error:
+        raise _unwritten(path, error) from error
     try:
         import matplotlib as _  # noqa: F401
     except ImportError as error:
@@ -44,8 +46,23 @@ def check_plotting(path: Path) -> None:
         ) from error
 
 
-def _may_write(path: Path) -> bool:
-    return os.access(path, os.W_OK) if path.exists() else os.access(path.parent, os.W_OK | os.X_OK)
+def _try_to_write(path: Path) -> None:
+    """Open it as if to write. What is there stays as it is, and nothing stays that was not there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO without a reader is an error
+    try:
+        os.close(os.open(path, flags))
+    except FileNotFoundError:
+        target = path.resolve()  # of a link that leads to nothing yet
+        os.close(os.open(target, flags | os.O_CREAT | os.O_EXCL, 0o666))
+        target.unlink()
+
+
+def _unwritten(path: Path, error: OSError) -> CommandError:
+    return CommandError(f"cannot write {path}: {error.strerror}", Exit.IO, "choose another place")
 
 
 def plot(outcome: Outcome, path: Path) -> None:
@@ -63,36 +80,35 @@ def plot(outcome: Outcome, path: Path) -> None:
     try:
         figure.savefig(path, format="png")
     except OSError as error:
-        raise CommandError(
-            f"cannot write {path}: {error.strerror}", Exit.IO, "choose another place"
-        ) from error
+        raise _unwritten(path, error) from error
 
 
 def _draw_speeds(axes: "Axes", outcome: Outcome) -> None:
-    measured, control, verdict = outcome.measured, outcome.control, outcome.verdict
+    measured, control, advice = outcome.measured, outcome.control, outcome.advice
     places = range(len(measured))
-    heights = [figures.speed for figures in measured]
+    heights = [each.speed for each in measured]
+    below, above = _errors(measured)
     axes.errorbar(
         places,
         heights,
-        yerr=_errors(measured),
+        yerr=[below, above] if any(below + above) else None,
         color=SPEED_COLOUR,
         marker="o",
         capsize=3,
         label="a slot for each stream",
     )
-    for place, height in zip(places, heights, strict=True):
+    for place, height, error in zip(places, heights, above, strict=True):
         axes.annotate(
             as_times(height),
-            (place, height),
+            (place, height + error),  # above the bar, which it would cover
             xytext=(0, 9),
             textcoords="offset points",
             ha="center",
             fontsize=9,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
-    if verdict is not None and verdict.sweet is not None:
-        place = measured.index(verdict.sweet)
+    if advice is not None and advice.sweet is not None:
+        place = measured.index(advice.sweet)
         axes.axvline(place, color=SWEET_COLOUR, linestyle=":", zorder=0, label="sweet spot")
         if control is not None:
             axes.plot(
@@ -104,26 +120,24 @@ def _draw_speeds(axes: "Axes", outcome: Outcome) -> None:
                 label=f"the same streams, one slot ({as_times(control.speed)})",
             )
     axes.set_ylabel("speed (audio seconds per second)")
-    top = max(figures.speed * figures.seconds / min(figures.runs_s) for figures in outcome.every)
+    top = max(each.speed * each.seconds / min(each.runs_s) for each in outcome.every)
     axes.set_ylim(0, top * 1.25)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=9, frameon=False)
 
 
-def _errors(measured: Sequence[Figures]) -> list[list[float]] | None:
-    """How far the slowest and the quickest run lie from the median; None for single runs."""
-    if all(len(figures.runs_s) == 1 for figures in measured):
-        return None
+def _errors(measured: Sequence[Measurement]) -> tuple[list[float], list[float]]:
+    """How far the slowest and the quickest run lie below and above the median."""
     below = [each.speed * (1 - each.seconds / max(each.runs_s)) for each in measured]
     above = [each.speed * (each.seconds / min(each.runs_s) - 1) for each in measured]
-    return [below, above]
+    return below, above
 
 
 def _draw_memories(axes: "Axes", outcome: Outcome) -> None:
     measured = outcome.measured
     bars = axes.bar(
         range(len(measured)),
-        [figures.memory_bytes / 1e6 for figures in measured],
+        [each.memory_bytes / 1e6 for each in measured],
         color=MEMORY_COLOUR,
         width=0.5,
     )
@@ -131,6 +145,6 @@ def _draw_memories(axes: "Axes", outcome: Outcome) -> None:
     axes.margins(y=0.2)
     axes.set_ylabel(f"peak memory (MB, {outcome.subject.memory_kind.upper()})")
     axes.set_xlabel("streams at once, with as many decode slots")
-    axes.set_xticks(range(len(measured)), [str(figures.setup.streams) for figures in measured])
+    axes.set_xticks(range(len(measured)), [str(each.setup.streams) for each in measured])
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asrd.cli.exits import Exit, tell
-from asrd.cli.looks import Look, Lost, as_json, look_at
 from asrd.cli.output import Output
 from asrd.cli.reach import running
 from asrd.cli.screens.frame import frame
-from asrd.cli.stage import Ending, Stage, can_be_taken, die_of, glyphs_here
+from asrd.cli.screens.looks import Look, Lost, as_json, look_at
+from asrd.cli.screens.stage import Ending, Stage, can_be_taken, glyphs_here
+from asrd.cli.signals import die_of
 from asrd.cli.tables import PIPED_COLUMNS
 from asrd.errors import AsrdError
 
@@ -50,7 +51,8 @@ async def watch(wanted: Watch) -> int:
         if wanted.is_json or not can_be_taken():
             return await _print(first, looks, wanted)
         with Stage(first) as stage:
-            ending = await _until_ended(stage, looks, wanted)
+            left = None if wanted.count is None else wanted.count - isinstance(first, Look)
+            ending = await _until_ended(stage, looks, left)
     if ending.signal is not None:
         die_of(ending.signal)
     return ending.code
@@ -78,9 +80,9 @@ async def _looks(wanted: Watch) -> AsyncGenerator[Look | Lost, None]:
         await asyncio.sleep(RETRY_S)
 
 
-async def _until_ended(stage: Stage, looks: AsyncIterator[Look | Lost], wanted: Watch) -> Ending:
-    """Show what comes until there was enough of it, or the user or a signal ends it."""
-    showing = asyncio.create_task(_show(stage, looks, wanted.count), name="asrd-top")
+async def _until_ended(stage: Stage, looks: AsyncIterator[Look | Lost], left: int | None) -> Ending:
+    """Show what comes until there were so many looks, or the user or a signal ends it."""
+    showing = asyncio.create_task(_show(stage, looks, left), name="asrd-top")
     try:
         return await stage.ended
     finally:
@@ -88,11 +90,13 @@ async def _until_ended(stage: Stage, looks: AsyncIterator[Look | Lost], wanted: 
         await asyncio.wait([showing])
 
 
-async def _show(stage: Stage, looks: AsyncIterator[Look | Lost], count: int | None) -> None:
-    left = count
+async def _show(stage: Stage, looks: AsyncIterator[Look | Lost], left: int | None) -> None:
     try:
-        while left is None or (left := left - 1) > 0:
-            stage.show(await anext(looks))
+        while left is None or left > 0:
+            look = await anext(looks)
+            stage.show(look)
+            if left is not None and isinstance(look, Look):
+                left -= 1
     except Exception as error:  # noqa: BLE001 - whoever waits for the end raises it
         stage.fail(error)
     else:

@@ -1,11 +1,19 @@
-"""How the figures are shown."""
+"""How what was measured is shown."""
 
 import tomllib
 from dataclasses import replace
 
-from asrd.cli.bench_figures import Figures
-from asrd.cli.bench_report import Chosen, Outcome, Subject, as_json, as_text, configuration, title
-from cli.test_bench_figures import at_speed
+from asrd.cli.benching.measurements import Measurement
+from asrd.cli.benching.report import (
+    Chosen,
+    Outcome,
+    Subject,
+    as_json,
+    as_text,
+    configuration,
+    title,
+)
+from support.measurements import at_speed
 
 SUBJECT = Subject(
     file="speech.wav",
@@ -49,8 +57,8 @@ def test_how_memory_is_counted_is_said() -> None:
 
 
 def test_memory_of_a_gpu_has_a_column_where_there_is_some() -> None:
-    def on_gpu(figures: Figures) -> Figures:
-        return replace(figures, gpu_memory_bytes=2_500_000_000)
+    def on_gpu(measured: Measurement) -> Measurement:
+        return replace(measured, gpu_memory_bytes=2_500_000_000)
 
     assert "GPU" not in as_text(HALF)
     text = as_text(replace(HALF, measured=tuple(map(on_gpu, HALF.measured))))
@@ -66,7 +74,7 @@ def test_half_a_measurement_advises_nothing() -> None:
 
 
 def test_a_machine_that_does_other_things_gets_no_advice() -> None:
-    busy = tuple(replace(figures, other_cores=1.5) for figures in WHOLE.measured)
+    busy = tuple(replace(each, other_cores=1.5) for each in WHOLE.measured)
     outcome = replace(WHOLE, measured=busy)
     assert "nothing is advised" in as_text(outcome)
     assert "[scheduling]" not in as_text(outcome)

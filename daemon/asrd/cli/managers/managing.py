@@ -1,14 +1,16 @@
 """A service installed, removed, and its log shown, by whichever manager there is."""
 
 import shlex
+import socket
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from asrd.cli.exits import CommandError, Exit, tell
 from asrd.cli.managers import files
-from asrd.cli.managers.base import Command, Manager, Runner, Scope
+from asrd.cli.managers.base import Command, Done, Manager, Runner, Scope
 from asrd.cli.managers.files import Found, ServiceFile
 from asrd.cli.managers.program import needed, why_unreachable
 from asrd.cli.printing import say
@@ -16,11 +18,14 @@ from asrd.cli.printing import say
 UNREACHABLE = "the service could not run this asrd"
 
 ELSEWHERE = (
-    "install asrd where every user may read it, as in `sudo python3 -m venv /opt/asrd && sudo "
-    "/opt/asrd/bin/pip install asrd`, and run that one; or use --user"
+    "install asrd where every user may read it, as with `sudo python3 -m venv /opt/asrd && sudo "
+    "/opt/asrd/bin/pip install .` in its source folder, and run that one; or use --user"
 )
 
 OUTSIDE_TMP = "install asrd in a folder that stays, such as ~/.local"
+
+CONNECT_TIMEOUT_S = 2.0
+"""Whoever listens is connected to at once."""
 
 DENIED = ("access denied", "authentication", "not permitted", "permission denied")
 """In what a manager says to somebody who may not."""
@@ -28,14 +33,25 @@ DENIED = ("access denied", "authentication", "not permitted", "permission denied
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What an installation writes; `problem`: why the service could not run, "" where it can."""
+    """What an installation writes; `problem`: why the service could not run, "" where it can.
+
+    `at_start`: the daemon is not to wait for its first client.
+    """
 
     manager: Manager
     files: tuple[ServiceFile, ...]
     problem: str
+    at_start: bool = False
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """What is run once the files are written."""
+        return self.manager.on_install(at_start=self.at_start)
 
 
-def plan_of(manager: Manager, program: Sequence[str], *, with_gpu: bool) -> Plan:
+def plan_of(
+    manager: Manager, program: Sequence[str], *, with_gpu: bool, at_start: bool = False
+) -> Plan:
     """What is to be written for that program. Raises CommandError where it cannot be."""
     problem = why_unreachable(
         needed(program[0]),
@@ -43,32 +59,37 @@ def plan_of(manager: Manager, program: Sequence[str], *, with_gpu: bool) -> Plan
         is_other_user=manager.scope is Scope.SYSTEM,
     )
     files = manager.files(program, with_gpu=with_gpu)
-    return Plan(manager=manager, files=files, problem=problem)
+    return Plan(manager=manager, files=files, problem=problem, at_start=at_start)
 
 
 def show(plan: Plan) -> None:
     """Print the files and the commands; nothing is changed."""
     for file in plan.files:
         say(f"# {file.path}\n{file.text}")
-    say("# and then")
-    say(_listed(plan.manager.on_install()))
+    say("# and then, once the service can run" if plan.problem else "# and then")
+    say(_listed(plan.commands))
     _warn(plan)
 
 
-def install(plan: Plan, runner: Runner, *, is_forced: bool) -> None:
+def install(
+    plan: Plan, runner: Runner, *, is_forced: bool, pause: Callable[[float], None] = time.sleep
+) -> None:
     """Write the files, and have the manager start the service.
 
-    A manager that does not answer is no error: the files wait for one that does.
+    A manager that does not answer is no error: the files wait for one that does. So they do where a
+    user's service could not run, unless `is_forced`: it may be moved before it is started.
 
     Raises:
-        CommandError: nothing is written, because the machine's service could not run, or because
-            a file was changed by hand and `is_forced` is false; or the manager refused.
+        CommandError: nothing is written, because the service could not run and is the machine's or
+            would take the place of one that perhaps can; because a file was changed by hand and
+            `is_forced` is false; or because another daemon has the socket. Or the manager refused.
     """
     manager = plan.manager
-    if plan.problem and manager.scope is Scope.SYSTEM:
-        raise CommandError(f"{UNREACHABLE}: {plan.problem}", Exit.CONFIG, ELSEWHERE)
-    _warn(plan)
     found = {file: file.look() for file in plan.files}
+    is_replacing = Found.OURS in found.values() and not is_forced
+    if plan.problem and (manager.scope is Scope.SYSTEM or is_replacing):
+        raise CommandError(f"{UNREACHABLE}: {plan.problem}", Exit.CONFIG, _way_out(plan))
+    _warn(plan)
     changed = [file for file, what in found.items() if what is Found.CHANGED]
     if changed and not is_forced:
         for file in changed:
@@ -78,6 +99,9 @@ def install(plan: Plan, runner: Runner, *, is_forced: bool) -> None:
             Exit.CONFIG,
             "keep it, or give --force to write over it",
         )
+    silence = manager.why_silent(runner)
+    if not silence:
+        _see_that_socket_is_free(manager, runner)
     for file, what in found.items():
         if what is Found.SAME:
             say(f"{file.path} is there already")
@@ -87,15 +111,18 @@ def install(plan: Plan, runner: Runner, *, is_forced: bool) -> None:
     for path in manager.paths():
         if path not in {file.path for file in plan.files} and files.read(path) is not None:
             say(f"{path} stays: remove it yourself if it is no longer wanted")
-    silence = manager.why_silent(runner)
     if silence:
-        _tell_later(manager, silence, manager.on_install())
+        _tell_later(manager, silence, plan.commands)
         return
-    _run(manager.on_install(), runner)
+    if plan.problem and not is_forced:
+        tell("it was not enabled, for it could not run: --force enables it all the same")
+        say(f"once it can run:\n{_listed(plan.commands)}")
+        return
+    _run(manager, plan.commands, runner, pause)
     is_new = any(what is not Found.SAME for what in found.values())
     if is_new and manager.units(runner)[0].pid is not None:
         say(f"the daemon that runs keeps its old ways until: {_line(manager.restart())}")
-    say(f"installed: {manager.keeps()}")
+    say(f"installed: {manager.keeps(at_start=plan.at_start)}")
     say("see `asrd service status`")
 
 
@@ -118,15 +145,16 @@ def uninstall(manager: Manager, runner: Runner, *, is_forced: bool) -> None:
             "remove it yourself, or give --force",
         )
     silence = manager.why_silent(runner)
+    stopping = manager.before_removal(present)
     if not silence:
-        _run(manager.before_removal(), runner)
+        _run(manager, stopping, runner)
     for path in present:
         files.remove(path)
         say(f"removed {path}")
     if silence:
-        _tell_later(manager, silence, manager.before_removal() + manager.after_removal())
+        _tell_later(manager, silence, stopping + manager.after_removal())
     else:
-        _run(manager.after_removal(), runner)
+        _run(manager, manager.after_removal(), runner)
     say("configuration, models and logs stay")
 
 
@@ -144,21 +172,66 @@ def show_log(manager: Manager, runner: Runner, *, lines: int, follow: bool) -> N
 
 def _warn(plan: Plan) -> None:
     if plan.problem:
-        remedy = ELSEWHERE if plan.manager.scope is Scope.SYSTEM else OUTSIDE_TMP
-        tell(f"{UNREACHABLE}: {plan.problem}: {remedy}")
+        tell(f"{UNREACHABLE}: {plan.problem}: {_way_out(plan)}")
 
 
-def _run(commands: Iterable[Command], runner: Runner) -> None:
+def _way_out(plan: Plan) -> str:
+    return ELSEWHERE if plan.manager.scope is Scope.SYSTEM else OUTSIDE_TMP
+
+
+def _see_that_socket_is_free(manager: Manager, runner: Runner) -> None:
+    """A daemon that somebody started by hand would lose its socket to the manager, unheard.
+
+    Raises:
+        CommandError: there is one. Where the manager itself listens nobody is asked.
+    """
+    if not manager.has_socket(manager.units(runner)) and _is_listened_on(manager.socket):
+        raise CommandError(
+            f"a daemon that {manager.name} did not start listens at {manager.socket}",
+            Exit.UNAVAILABLE,
+            "stop it first",
+        )
+
+
+def _is_listened_on(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(CONNECT_TIMEOUT_S)
+        try:
+            probe.connect(str(path))
+        except TimeoutError:  # its queue is full
+            return True
+        except OSError:
+            return False
+    return True
+
+
+def _run(
+    manager: Manager,
+    commands: Iterable[Command],
+    runner: Runner,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
     """Run them one after the other. Raises CommandError at the first that fails and may not."""
+    denied = "run it with sudo" if manager.scope is Scope.SYSTEM else "run it in your own session"
     for command in commands:
-        done = runner.run(command.argv)
+        done = _run_patiently(command, runner, pause)
         if done.code and not command.may_fail:
             is_denied = any(word in done.problem.lower() for word in DENIED)
             raise CommandError(
                 f"`{_line(command)}` failed: {done.problem}",
                 Exit.NOT_PERMITTED if is_denied else Exit.UNAVAILABLE,
-                "run it with sudo" if is_denied else "see `asrd service status`",
+                denied if is_denied else "see `asrd service status`",
             )
+
+
+def _run_patiently(command: Command, runner: Runner, pause: Callable[[float], None]) -> Done:
+    done = runner.run(command.argv)
+    for pause_s in command.pauses_s:
+        if done.code not in command.busy_codes:
+            break
+        pause(pause_s)
+        done = runner.run(command.argv)
+    return done
 
 
 def _tell_later(manager: Manager, silence: str, commands: Sequence[Command]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from asrd.cli.benching import Course, read_recording, rest_of
+from asrd.cli.benching.measuring import Course, read_recording, rest_of
 from asrd.cli.media import Media
 from asrd.cli.progress import Progress
 from cli.conftest import write_media

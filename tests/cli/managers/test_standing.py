@@ -1,17 +1,18 @@
 """How a service stands, as its manager and the daemon tell it."""
 
 import asyncio
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from asrd.cli import standing
+from asrd.cli.managers import standing
 from asrd.cli.managers.base import Done, Scope
 from asrd.cli.managers.files import ServiceFile, signed
 from asrd.cli.managers.systemd import Systemd
-from asrd.wire.messages import GetHealth
+from asrd.wire.messages import Error, GetHealth, Hello
 from support.fake_daemon import FakeDaemon, health
 from support.fake_runner import FakeRunner
 
@@ -119,3 +120,50 @@ def test_a_degraded_daemon_says_whether_it_is_ready(tmp_path: Path) -> None:
     assert found.daemon is None
     assert replace(found, daemon="degraded", is_ready=True).is_well
     assert not replace(found, problem="no answer").is_well
+
+
+@pytest.mark.parametrize("state", ["active", "failed"])
+def test_who_may_not_ask_the_daemon_is_told_what_the_manager_says(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    state: str,
+) -> None:
+    """The machine's socket is root's. Played, for root may connect everywhere."""
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("asyncio.open_unix_connection", refuse)
+    found = asyncio.run(standing.look(systemd(tmp_path), shown("active", state)))
+    assert (found.is_permitted, found.is_well) == (False, True)
+    assert standing.tell(systemd(tmp_path), shown("active", state), is_json=False) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "daemon: runs, and you are not permitted to ask it (no daemon answers at" in out
+    nobody = FakeRunner({"systemctl": Done(code=1, err="no bus")})
+    assert standing.tell(systemd(tmp_path), nobody, is_json=False) == 69
+
+
+def test_who_is_not_admitted_is_told_so(
+    tmp_path: Path, daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the socket's mode lets everybody in, and the daemon does not."""
+    refusal = Error(code="unauthorized", message="not you", fatal=True)
+    daemon.rules[Hello] = lambda _: [refusal]
+    assert standing.tell(systemd(tmp_path), shown("active"), is_json=False) == 0
+    assert "you are not permitted to ask it (not you)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_nothing_of_what_is_told_reaches_the_terminal_as_an_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = "\x1b]0;title\x07\x9b31m"
+    runner = shown("inactive")
+    told = runner.answers["systemctl --user show"]
+    text = told.out.replace("StatusText=ready", f"StatusText={bad}")
+    runner.answers["systemctl --user show"] = replace(told, out=text)
+    silent = FakeRunner({"systemctl": Done(code=1, err=bad)})
+    for is_json in (False, True):
+        for each in (runner, silent):
+            standing.tell(systemd(tmp_path), each, is_json=is_json)
+    assert capsys.readouterr().out.replace("\n", "").isprintable()

@@ -1,12 +1,15 @@
 """A service installed and removed: on a disk, by a manager that is played."""
 
+import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from asrd.cli import managing
 from asrd.cli.exits import CommandError
+from asrd.cli.managers import managing
 from asrd.cli.managers.base import Done, Scope
+from asrd.cli.managers.launchd import Launchd
 from asrd.cli.managers.systemd import Systemd
 from support.fake_runner import FakeRunner
 
@@ -22,9 +25,10 @@ def nothing_else_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 OFFLINE = Done(code=1, err="Failed to connect to bus: No medium found\n")
 
 
-def shown(pid: int = 0) -> Done:
-    service = f"Id=asrd.service\nLoadState=loaded\nActiveState=active\nMainPID={pid}\n"
-    return Done(code=0, out=f"{service}\nId=asrd.socket\nLoadState=loaded\nActiveState=active\n")
+def shown(pid: int = 0, state: str = "active") -> Done:
+    loaded = f"LoadState=loaded\nActiveState={state}\n"
+    service = f"Id=asrd.service\n{loaded}MainPID={pid}\n"
+    return Done(code=0, out=f"{service}\nId=asrd.socket\n{loaded}")
 
 
 @pytest.fixture
@@ -156,6 +160,86 @@ def test_a_user_is_warned_of_a_service_that_could_not_run(
     assert "it does not see /tmp" in capsys.readouterr().err
 
 
+def test_a_users_service_that_could_not_run_is_written_and_not_enabled(
+    manager: Systemd, live: FakeRunner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = managing.plan_of(manager, ("/tmp/venv/bin/asrd",), with_gpu=False)
+    managing.install(plan, live, is_forced=False)
+    assert written(manager) == UNITS
+    assert not any(line in live.ran for line in CHANGES)
+    out, err = capsys.readouterr()
+    assert "it was not enabled, for it could not run: --force" in err
+    assert [line.strip() for line in out.splitlines()[-2:]] == CHANGES
+    managing.install(plan, live, is_forced=True)
+    assert all(line in live.ran for line in CHANGES)
+
+
+def test_a_service_that_runs_is_not_replaced_by_one_that_could_not(
+    manager: Systemd, live: FakeRunner
+) -> None:
+    install(manager, live)
+    before = (manager.folder / "asrd.service").read_text()
+    plan = managing.plan_of(manager, ("/tmp/venv/bin/asrd",), with_gpu=False)
+    with pytest.raises(CommandError, match=r"does not see /tmp.*~/\.local") as caught:
+        managing.install(plan, live, is_forced=False)
+    assert caught.value.code == 78
+    assert (manager.folder / "asrd.service").read_text() == before
+
+
+def test_a_daemon_that_was_started_by_hand_keeps_its_socket(
+    manager: Systemd, live: FakeRunner
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(manager.socket))
+        live.answers["systemctl --user show"] = shown(state="inactive")
+        install(manager, live, is_forced=True)  # nobody listens at what a dead one left
+        managing.uninstall(manager, live, is_forced=True)
+        live.ran.clear()
+        listener.listen()
+        with pytest.raises(CommandError, match=f"listens at {manager.socket}: stop it") as caught:
+            install(manager, live, is_forced=True)
+    assert caught.value.code == 69
+    assert written(manager) == set()
+    assert not any(line in live.ran for line in CHANGES)
+
+
+def test_nobody_is_asked_where_the_manager_listens(manager: Systemd, live: FakeRunner) -> None:
+    """A connection would start the daemon."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(manager.socket))
+        listener.listen()
+        listener.setblocking(False)
+        install(manager, live)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+class Draining(FakeRunner):
+    """A launchd whose old agent is there for so many calls."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__({"launchctl print gui/501/": Done(code=113)})
+        self.calls = calls
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 60.0) -> Done:
+        done = super().run(argv, timeout_s=timeout_s)
+        if argv[1] == "bootstrap" and self.calls:
+            self.calls -= 1
+            return Done(code=5, err="Bootstrap failed: 5: Input/output error")
+        return done
+
+
+def test_what_is_busy_is_asked_again(tmp_path: Path) -> None:
+    agent = Launchd(home=tmp_path, uid=501, socket=tmp_path / "s")
+    plan = managing.plan_of(agent, PROGRAM, with_gpu=False)
+    pauses_s: list[float] = []
+    managing.install(plan, Draining(2), is_forced=False, pause=pauses_s.append)
+    assert pauses_s == [1.0, 2.0]
+    with pytest.raises(CommandError, match="Bootstrap failed: 5"):
+        managing.install(plan, Draining(99), is_forced=False, pause=pauses_s.append)
+    assert sum(pauses_s[2:]) == 20.0
+
+
 @pytest.mark.parametrize(
     ("says", "code"),
     [("Access denied", 77), ("Interactive authentication required.", 77), ("Job failed.", 69)],
@@ -169,6 +253,7 @@ def test_a_command_that_fails_is_told(
     ) as caught:
         install(manager, live)
     assert caught.value.code == code
+    assert "sudo" not in str(caught.value)  # a user's manager is not root's
 
 
 def test_exactly_what_was_written_is_removed(
@@ -190,6 +275,20 @@ def test_exactly_what_was_written_is_removed(
         "systemctl --user reset-failed asrd.service asrd.socket",
     ]
     assert capsys.readouterr().out.endswith("configuration, models and logs stay\n")
+
+
+@pytest.mark.parametrize("gone", ["asrd.service", "asrd.socket"])
+def test_what_is_half_there_is_removed(manager: Systemd, live: FakeRunner, gone: str) -> None:
+    """systemctl disables nothing where one of the units has no file."""
+    install(manager, live)
+    (manager.folder / gone).unlink()
+    (left,) = UNITS - {gone}
+    live.ran.clear()
+    managing.uninstall(manager, live, is_forced=False)
+    assert written(manager) == set()
+    assert [line for line in live.ran if "disable" in line] == [
+        f"systemctl --user disable --now {left}"
+    ]
 
 
 def test_nothing_there_is_nothing_to_remove(

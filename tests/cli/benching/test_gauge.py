@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from asrd.cli.gauge import Gauge, memory_kind
+from asrd.cli.benching.gauge import Gauge, memory_kind
 from support.waiting import wait_until
 
 HELD_BYTES = 60_000_000

@@ -1,4 +1,4 @@
-"""How the figures of `asrd bench` are shown: as a table with its legend, or as JSON. Pure."""
+"""How what `asrd bench` has measured is shown: as a table with its legend, or as JSON. Pure."""
 
 import json
 import re
@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from asrd.choices import Setting
-from asrd.cli.bench_figures import Figures, Verdict, as_times, doubts, judge
+from asrd.cli.benching.advice import Advice, advise, doubts
+from asrd.cli.benching.measurements import Measurement, as_cores, as_times
 from asrd.cli.tables import REPORT_COLUMNS, as_size, entry, render
 
 MEMORY_WORDS = {
@@ -42,33 +43,32 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """All that was measured. `is_whole`: nothing is missing, and a verdict can be given."""
+    """All that was measured. `is_whole`: nothing is missing, and something can be advised."""
 
     subject: Subject
-    measured: tuple[Figures, ...] = ()
-    control: Figures | None = None
+    measured: tuple[Measurement, ...] = ()
+    control: Measurement | None = None
     is_whole: bool = False
 
     @property
-    def verdict(self) -> Verdict | None:
+    def advice(self) -> Advice | None:
         """What to configure, or that nothing can be said; None for half a measurement."""
         if not self.is_whole:
             return None
-        return judge(self.measured, self.control, self.subject.cores)
+        return advise(self.measured, self.control, self.subject.cores)
 
     @property
-    def every(self) -> tuple[Figures, ...]:
-        """The figures in the order in which they were measured."""
+    def every(self) -> tuple[Measurement, ...]:
+        """The measurements in the order in which they were made."""
         return self.measured if self.control is None else (*self.measured, self.control)
 
 
 def title(subject: Subject) -> str:
     """What was measured on what, in a line."""
     cut = "the first " if subject.is_cut else ""
-    cores = "1 core" if subject.cores == 1 else f"{subject.cores} cores"
     return (
         f"{subject.provider}, model {subject.model}: {cut}{subject.audio_s:.1f} s of "
-        f"{subject.file} in each stream, on {cores}"
+        f"{subject.file} in each stream, on {as_cores(subject.cores)}"
     )
 
 
@@ -78,16 +78,16 @@ def as_text(outcome: Outcome) -> str:
 
 
 def _lines(outcome: Outcome) -> Iterator[str]:
-    subject, verdict = outcome.subject, outcome.verdict
-    has_gpu = any(figures.gpu_memory_bytes for figures in outcome.every)
+    subject, advice = outcome.subject, outcome.advice
+    has_gpu = any(each.gpu_memory_bytes for each in outcome.every)
     headings = ["STREAMS", "SLOTS", "USED", "SECONDS", "SPEED", "P50", "P95", "MEMORY"]
     headings += [*(["GPU"] if has_gpu else []), "CORES", ""]
-    sweet = None if verdict is None else verdict.sweet
+    sweet = None if advice is None else advice.sweet
     yield from entry("", [title(subject)])
     yield ""
     yield render(
         headings,
-        [_row(figures, has_gpu=has_gpu, is_sweet=figures is sweet) for figures in outcome.every],
+        [_row(each, has_gpu=has_gpu, is_sweet=each is sweet) for each in outcome.every],
         is_right_from=0,
         columns=REPORT_COLUMNS,
     )
@@ -96,12 +96,12 @@ def _lines(outcome: Outcome) -> Iterator[str]:
         yield from entry("", [line])
     for doubt in doubts(outcome.every, subject.cores):
         yield from entry("note: ", [doubt])
-    if verdict is not None:
+    if advice is not None:
         yield ""
-        yield from entry("", [verdict.why])
-    if verdict is not None and verdict.slots is not None:
+        yield from entry("", [advice.why])
+    if advice is not None and advice.slots is not None:
         yield ""
-        yield configuration(subject, verdict.slots)
+        yield configuration(subject, advice.slots)
 
 
 def _legend(subject: Subject, *, has_sweet_spot: bool) -> Iterator[str]:
@@ -114,19 +114,19 @@ def _legend(subject: Subject, *, has_sweet_spot: bool) -> Iterator[str]:
         yield "*: the sweet spot"
 
 
-def _row(figures: Figures, *, has_gpu: bool, is_sweet: bool) -> list[str]:
-    gpu = [as_size(figures.gpu_memory_bytes)] if has_gpu else []
+def _row(measured: Measurement, *, has_gpu: bool, is_sweet: bool) -> list[str]:
+    gpu = [as_size(measured.gpu_memory_bytes)] if has_gpu else []
     return [
-        str(figures.setup.streams),
-        str(figures.setup.slots),
-        f"{figures.slots_used:.1f}",
-        f"{figures.seconds:.2f}",
-        as_times(figures.speed),
-        f"{figures.decode_p50_ms:.0f} ms",
-        f"{figures.decode_p95_ms:.0f} ms",
-        as_size(figures.memory_bytes),
+        str(measured.setup.streams),
+        str(measured.setup.slots),
+        f"{measured.slots_used:.1f}",
+        f"{measured.seconds:.2f}",
+        as_times(measured.speed),
+        f"{measured.decode_p50_ms:.0f} ms",
+        f"{measured.decode_p95_ms:.0f} ms",
+        as_size(measured.memory_bytes),
         *gpu,
-        f"{figures.cores:.1f}",
+        f"{measured.cores:.1f}",
         "*" if is_sweet else "",
     ]
 
@@ -160,8 +160,8 @@ def _toml(value: Setting) -> str:
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """The same for programs."""
-    subject, verdict = outcome.subject, outcome.verdict
-    sweet, slots = (None, None) if verdict is None else (verdict.sweet, verdict.slots)
+    subject, advice = outcome.subject, outcome.advice
+    sweet, slots = (None, None) if advice is None else (advice.sweet, advice.slots)
     return {
         "file": subject.file,
         "audio_s": subject.audio_s,
@@ -170,23 +170,23 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "model": subject.model,
         "cores": subject.cores,
         "memory_kind": subject.memory_kind,
-        "steps": [_as_dict(figures) for figures in outcome.measured],
+        "steps": [_as_dict(each) for each in outcome.measured],
         "control": None if outcome.control is None else _as_dict(outcome.control),
         "is_whole": outcome.is_whole,
         "sweet_spot": None if sweet is None else sweet.setup.streams,
         "slots": slots,
-        "why": None if verdict is None else verdict.why,
+        "why": None if advice is None else advice.why,
         "configuration": None if slots is None else configuration(subject, slots),
         "notes": doubts(outcome.every, subject.cores) if outcome.every else [],
     }
 
 
-def _as_dict(figures: Figures) -> dict[str, Any]:
-    fields = asdict(figures)
+def _as_dict(measured: Measurement) -> dict[str, Any]:
+    fields = asdict(measured)
     del fields["audio_s"]
     return {
         **fields.pop("setup"),
-        "seconds": round(figures.seconds, 4),
-        "speed": round(figures.speed, 3),
+        "seconds": round(measured.seconds, 4),
+        "speed": round(measured.speed, 3),
         **fields,
     }
