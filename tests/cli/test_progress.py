@@ -15,6 +15,7 @@ import pytest
 from asrd.wire.messages import Close, GetHealth, GetStats, Load, Open, Unload
 from cli.conftest import command, write_media
 from support.fake_daemon import HANG_UP, FakeDaemon, closed, segment
+from support.terminal import UNIGNORED
 from support.waiting import wait_until
 
 TEXT = b"hello there\r\n"
@@ -113,7 +114,8 @@ def test_a_break_is_told_above_the_bar(
 
 # ── a sign of life ────────────────────────────────────────────────────────────────────────────────
 
-AT_ONCE = """
+AT_ONCE = f"""{UNIGNORED}
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import sys
 from asrd.cli import progress
 progress.QUIET_S = 0.0

@@ -16,7 +16,19 @@ from typing import Any, Self
 
 from support.waiting import PATIENCE_S
 
-_LAUNCH = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
+UNIGNORED = """
+import signal
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
+"""
+"""What a child does first whose signals are tested: `nohup` and a shell's jobs in the background have
+some of them ignored, which children inherit."""
+
+_LAUNCH = f"""{UNIGNORED}
+import os, sys
+os.login_tty(0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 """Makes descriptor 0 the controlling terminal, so that Ctrl-C is a signal."""
 
 
