@@ -21,8 +21,8 @@ import signal
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
 """
-"""What a child does first whose signals are tested: `nohup` and a shell's jobs in the background have
-some of them ignored, which children inherit."""
+"""What a child does first whose signals are tested: `nohup` and a shell's jobs in the background
+have some of them ignored, which children inherit."""
 
 _LAUNCH = f"""{UNIGNORED}
 import os, sys
