@@ -155,22 +155,22 @@ def test_equals_signs_of_bash_are_joined(
 @pytest.mark.parametrize(
     "words", ["asrd tr", "asrd transcribe -p whi", "asrd transcribe -m base-e"]
 )
-def test_an_answer_takes_less_than_300_ms_of_processor_time(words: str) -> None:
+def test_an_answer_takes_less_than_twice_what_the_shortest_command_takes(words: str) -> None:
     """Processor time, the best of three: what else runs on the machine does not count."""
     asked = words.split()
     environment = {
-        **os.environ,
         VARIABLE: "complete_bash",
         "COMP_WORDS": "\n".join(asked),
         "COMP_CWORD": str(len(asked) - 1),
     }
 
-    def measure() -> float:
-        argv = [sys.executable, "-m", "asrd"]
-        process = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL)
+    def measure(*arguments: str, **more: str) -> float:
+        argv = [sys.executable, "-m", "asrd", *arguments]
+        process = subprocess.Popen(argv, env={**os.environ, **more}, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0
         return usage.ru_utime + usage.ru_stime
 
-    assert min(measure() for _ in range(3)) < 0.3
+    shortest_s = min(measure("version") for _ in range(3))
+    assert min(measure(**environment) for _ in range(3)) < 2 * shortest_s
