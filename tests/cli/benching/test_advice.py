@@ -48,6 +48,14 @@ def test_slots_that_were_not_used_are_measured_against_one_all_the_same() -> Non
     assert advise([measurement(1, 6.0), sweet], control, cores=2).slots == 1
 
 
+def test_slots_that_were_not_used_have_gained_nothing() -> None:
+    """A model that reads one window at a time was a fifth faster by chance."""
+    sweet, control = measurement(4, 10.0, used=1.02), measurement(4, 12.1, slots=1)
+    advice = advise([measurement(1, 6.0), sweet], control, cores=2)
+    assert (advice.sweet, advice.slots) == (sweet, 1)
+    assert "one decode ran at a time" in advice.why
+
+
 def test_slots_are_advised_for_what_they_gain_themselves() -> None:
     sweet = at_speed(2, 20)
     assert control_of(sweet) == Setup(streams=2, slots=1)

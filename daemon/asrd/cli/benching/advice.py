@@ -32,6 +32,11 @@ MOST_OTHERS_SHARE = 0.25
 """The same; beyond this nothing is advised."""
 
 
+ONE_AT_A_TIME = 1.05
+"""Decodes under way, on average. Up to here only the first slot was of use, whatever speed says: a
+model that reads one window at a time differs from itself by more than the tolerance."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
     """The sweet spot, the slots to configure, and why; None and None where nothing can be said."""
@@ -69,7 +74,10 @@ def advise(measured: Sequence[Measurement], control: Measurement | None, cores: 
     if control is None:
         return Advice(sweet=sweet, slots=1, why=f"{fewest}: keep one slot")
     share = tolerance(every)
-    speeds = f"{as_times(control.speed)}, with {sweet.setup.slots} {as_times(sweet.speed)}"
+    both = f"{as_times(control.speed)}, with {sweet.setup.slots} {as_times(sweet.speed)}"
+    if sweet.slots_used < ONE_AT_A_TIME:
+        why = f"{fewest}, yet one decode ran at a time (with one slot {both}): keep one slot"
+        return Advice(sweet=sweet, slots=1, why=why)
     if control.speed < sweet.speed * (1 - share):
         why = (
             f"{fewest}; with one slot they reach {as_times(control.speed)} instead of "
@@ -77,7 +85,7 @@ def advise(measured: Sequence[Measurement], control: Measurement | None, cores: 
         )
         return Advice(sweet=sweet, slots=sweet.setup.slots, why=why)
     how = "faster" if sweet.speed < control.speed * (1 - share) else "as fast"
-    why = f"{fewest}; with one slot they are {how} ({speeds}): keep one slot"
+    why = f"{fewest}; with one slot they are {how} ({both}): keep one slot"
     return Advice(sweet=sweet, slots=1, why=why)
 
 
