@@ -2,13 +2,18 @@
 
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from asrd.cli.exits import CommandError, Exit
 from asrd.cli.media import BLOCK_BYTES, Media
 from cli.conftest import write_media
+
+NOBODY_UID = 65_534
 
 
 def decode(path: Path) -> tuple[bytes, Media]:
@@ -109,11 +114,31 @@ def test_what_is_no_input(tmp_path: Path) -> None:
     assert "is a directory" in str(folder)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    path = write_media(tmp_path / "a.wav", audio_s=1)
-    path.chmod(0)
-    assert failure(path).code is Exit.NO_INPUT
+@contextmanager
+def somebody() -> Iterator[None]:
+    """A user who is not root."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(NOBODY_UID)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+def test_a_file_that_may_not_be_read() -> None:
+    """Root may read everything, so root is somebody else meanwhile."""
+    with TemporaryDirectory() as folder:  # pytest's belong to who has started it alone
+        Path(folder).chmod(0o755)
+        path = write_media(Path(folder) / "a.wav", audio_s=1)
+        decode(path)  # imports what it needs, which somebody else may not
+        with somebody():
+            assert seconds(decode(path)[0]) == pytest.approx(1, abs=0.1)
+        path.chmod(0)
+        with somebody():
+            found = failure(path)
+    assert found.code is Exit.NO_INPUT
+    assert "may not be read: check its permissions" in str(found)
 
 
 def test_what_is_no_audio(tmp_path: Path) -> None:
